@@ -1,0 +1,1 @@
+"""mountd: Azure storage, web URLs and local directories as POSIX paths for training jobs."""

@@ -1,0 +1,1 @@
+"""The thread bridge, single-flight calls, deadlines and retries."""

@@ -1,0 +1,73 @@
+"""Retries with back-off under one deadline: the only place of the project that tries a request again.
+
+A try that raises a retryable `MountdError` is repeated after a pause that grows and is spread at random ("full
+jitter"), never shorter than what the store asked for, until the deadline for all tries together is over.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import trio
+
+from mountd.errors import DeadlineError, MountdError, UnavailableError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long and how often to try."""
+
+    deadline_s: float = 60.0
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 8.0
+
+    def pause_s(self, failures: int, error: MountdError, draw: float) -> float:
+        """Return the pause after the `failures`-th failure; `draw` is uniform in [0, 1)."""
+        ceiling = min(self.longest_pause_s, self.first_pause_s * 2 ** min(failures - 1, 30))
+        asked = getattr(error, "retry_after_s", None) or 0.0
+        return float(max(asked, ceiling * (0.5 + draw / 2)))
+
+
+async def retrying(
+    attempt: Callable[[], Awaitable[T]],
+    *,
+    what: str,
+    policy: RetryPolicy,
+    on_retry: Callable[[MountdError, float], None] | None = None,
+) -> T:
+    """Return the result of the first `attempt` that does not fail in a retryable way.
+
+    Args:
+        attempt: makes one try.
+        what: names the request in the error, without secrets.
+        policy: pauses and deadline.
+        on_retry: told about each failure that is tried again and the pause before it.
+
+    Raises:
+        DeadlineError: the deadline is over; the last failure is its cause.
+        MountdError: whatever a try raised that is not worth another.
+    """
+    deadline = trio.current_time() + policy.deadline_s
+    failures = 0
+    last: MountdError | None = None
+    while True:
+        try:
+            with trio.fail_at(deadline):
+                return await attempt()
+        except trio.TooSlowError:
+            cause = last or UnavailableError("no answer")
+            raise DeadlineError(f"{what}: gave up after {policy.deadline_s:g} s: {cause.message}") from last
+        except MountdError as error:
+            if not error.retryable:
+                raise
+            last = error
+        failures += 1
+        pause = policy.pause_s(failures, last, random.random())  # noqa: S311 - jitter, not a secret
+        if trio.current_time() + pause >= deadline:
+            raise DeadlineError(f"{what}: gave up after {failures} tries: {last.message}") from last
+        if on_retry is not None:
+            on_retry(last, pause)
+        await trio.sleep(pause)

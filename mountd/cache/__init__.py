@@ -1,0 +1,1 @@
+"""Bytes in memory: extents by object version, one budget, read-ahead."""

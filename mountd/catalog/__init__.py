@@ -1,0 +1,1 @@
+"""Workspaces, datastores and SOURCE forms: files and names, no I/O to storage."""

@@ -1,0 +1,64 @@
+"""What a SOURCE or TARGET comes down to: a store to open and a path in it.
+
+Plain values that travel to worker processes as JSON over a pipe. Credentials are the only secrets, and their `repr`
+never shows them.
+"""
+
+import msgspec
+
+
+class AccountKey(msgspec.Struct, frozen=True, tag="account_key"):
+    """A storage account's shared key, base64."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return "AccountKey(***)"
+
+
+class Sas(msgspec.Struct, frozen=True, tag="sas"):
+    """A shared access signature: a query string without the leading `?`."""
+
+    token: str
+
+    def __repr__(self) -> str:
+        return "Sas(***)"
+
+
+class Anonymous(msgspec.Struct, frozen=True, tag="anonymous"):
+    """No credential: a public container."""
+
+
+Credential = AccountKey | Sas | Anonymous
+
+
+class BlobSpec(msgspec.Struct, frozen=True, kw_only=True, tag="azure_blob"):
+    """A Blob container."""
+
+    account_name: str
+    container: str
+    account_url: str
+    """Without a trailing slash: `https://acct.blob.core.windows.net`, `http://127.0.0.1:10000/devstoreaccount1`."""
+    credential: Credential = Anonymous()
+
+
+class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, tag="local"):
+    """A directory of this node."""
+
+    path: str
+    """Absolute."""
+
+
+StoreSpec = BlobSpec | LocalSpec
+
+
+class Location(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in a store: the whole of it, a directory, or one object."""
+
+    store: StoreSpec
+    path: str
+    """Key or directory without leading or trailing slashes; "" is the root."""
+    source: str
+    """What the user wrote, with secrets redacted: for messages and status."""
+    attr_ttl_s: float | None = None
+    """The datastore's own `blob_cache_timeout`, seconds, if it has one."""

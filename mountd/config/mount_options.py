@@ -1,0 +1,28 @@
+"""The settled options of one mount: what is left when flags, environment, files and defaults were weighed.
+
+A plain value; `config.options` declares each option once and produces this. It travels to the worker as JSON.
+"""
+
+import msgspec
+
+
+class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Every value is settled: no environment is read below this point."""
+
+    mode: str = "auto"
+    """auto, stream or download."""
+    memory_bytes: int
+    """Ceiling of the block cache of this mount."""
+    cache_dir: str
+    """The node's disk cache (unused until the disk tier exists)."""
+    cache_size: str = "80%"
+    """Ceiling of the disk cache as written: `10GB`, `80%`, `-20GB`."""
+    attr_ttl_s: float = 30.0
+    """How long attributes, entries, negatives and listings may be used without asking; 0 asks each time; `inf` never asks."""
+    uid: int
+    gid: int
+    file_mode: int = 0o644
+    dir_mode: int = 0o755
+    allow_other: bool = False
+    request_deadline_s: float = 60.0
+    """A request without progress for this long ends in EIO."""

@@ -1,0 +1,1 @@
+"""The supervisor, which never touches storage, and its workers."""

@@ -1,0 +1,164 @@
+"""Every error mountd raises on purpose, and what each one means outside Python.
+
+MountdError                       exit 1  EIO
+├── UsageError                    exit 2  EINVAL      the caller can fix it: bad input, bad configuration
+├── NotFoundError                 exit 3  ENOENT      no such object, container, datastore, mount
+├── DeniedError                   exit 4  EACCES      credentials missing, wrong, or not enough
+├── UnavailableError              exit 5  EIO         the store is unreachable, throttles or fails; worth a retry
+│   └── DeadlineError             exit 5  ETIMEDOUT   the time allowed for all tries is over
+├── NoRoomError                   exit 5  ENOSPC      memory or disk does not allow it
+├── ChangedError                  exit 5  ESTALE      the object is no longer the version that was asked for
+├── CorruptError                  exit 5  EIO         a length or checksum is not what it must be
+├── BusyError                     exit 6  EBUSY       in use by somebody else
+├── UnsafeError                   exit 7  EIO         data is not where it was promised
+├── ExistsError                   exit 6  EEXIST      something is there already
+├── ReadOnlyError                 exit 4  EROFS       this mount or store is not written to
+├── NotDirectoryError             exit 3  ENOTDIR
+├── IsDirectoryError              exit 3  EISDIR
+├── NameTooLongError              exit 2  ENAMETOOLONG
+├── StaleHandleError              exit 5  ESTALE      an inode or handle of a version that is gone
+└── SetupError                    exit 5  EIO         a step of the set-up failed; names the step and the fix
+
+A message is one line: what failed, on what, why, what to do. It never holds a secret.
+Errors become an errno in `fuse.convert` alone and an exit code in `cli.main` alone.
+"""
+
+import errno as _errno
+from typing import ClassVar
+
+
+class MountdError(Exception):
+    """Base of the tree above; raised itself only for faults of mountd's own."""
+
+    errno: ClassVar[int] = _errno.EIO
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    @property
+    def message(self) -> str:
+        """The one line meant for people."""
+        return " ".join(str(self).split())
+
+
+class UsageError(MountdError):
+    """The caller can fix it: bad input or configuration."""
+
+    errno = _errno.EINVAL
+    exit_code = 2
+
+
+class NotFoundError(MountdError):
+    """There is no such object, container, datastore or mount."""
+
+    errno = _errno.ENOENT
+    exit_code = 3
+
+
+class DeniedError(MountdError):
+    """Credentials are missing, wrong, or not enough."""
+
+    errno = _errno.EACCES
+    exit_code = 4
+
+
+class UnavailableError(MountdError):
+    """The store cannot be reached, throttles or fails; the same request may succeed later.
+
+    `retry_after_s` is what the store asked for, in seconds, when it said so.
+    """
+
+    exit_code = 5
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(UnavailableError):
+    """The time allowed for all tries together is over."""
+
+    errno = _errno.ETIMEDOUT
+    retryable = False
+
+
+class NoRoomError(MountdError):
+    """Memory or disk does not allow it."""
+
+    errno = _errno.ENOSPC
+    exit_code = 5
+
+
+class ChangedError(MountdError):
+    """The object is no longer the version that was asked for (HTTP 412)."""
+
+    errno = _errno.ESTALE
+    exit_code = 5
+
+
+class CorruptError(MountdError):
+    """A length or checksum is not what it must be."""
+
+    exit_code = 5
+    retryable = True
+
+
+class BusyError(MountdError):
+    """Somebody else uses it."""
+
+    errno = _errno.EBUSY
+    exit_code = 6
+
+
+class ExistsError(MountdError):
+    """Something of that name is there already."""
+
+    errno = _errno.EEXIST
+    exit_code = 6
+
+
+class UnsafeError(MountdError):
+    """Data is not where it was promised; it is kept and shown."""
+
+    exit_code = 7
+
+
+class ReadOnlyError(MountdError):
+    """This mount or store is not written to."""
+
+    errno = _errno.EROFS
+    exit_code = 4
+
+
+class NotDirectoryError(MountdError):
+    """A directory was needed and a file is there."""
+
+    errno = _errno.ENOTDIR
+    exit_code = 3
+
+
+class IsDirectoryError(MountdError):
+    """A file was needed and a directory is there."""
+
+    errno = _errno.EISDIR
+    exit_code = 3
+
+
+class NameTooLongError(MountdError):
+    """A name has more than 255 bytes."""
+
+    errno = _errno.ENAMETOOLONG
+    exit_code = 2
+
+
+class StaleHandleError(MountdError):
+    """An inode or handle stands for a version that can no longer be read."""
+
+    errno = _errno.ESTALE
+    exit_code = 5
+
+
+class SetupError(MountdError):
+    """A step of the set-up failed; the message names the step and the fix."""
+
+    exit_code = 5

@@ -1,0 +1,1 @@
+"""Mount, download, upload: short compositions of the layers below."""

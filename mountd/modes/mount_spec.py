@@ -1,0 +1,17 @@
+"""What a worker needs to know to serve one mount; sent to it as JSON through a pipe, secrets included."""
+
+import msgspec
+
+from mountd.catalog.model import Location
+from mountd.config.mount_options import MountOptions
+
+
+class MountSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One mount."""
+
+    name: str
+    """Unique among the mounts of one user; by default the last part of the mount point."""
+    mountpoint: str
+    """Absolute and real."""
+    location: Location
+    options: MountOptions

@@ -1,0 +1,1 @@
+"""A command with its inputs mounted or downloaded and its outputs uploaded."""

@@ -1,0 +1,1 @@
+"""Object access: one protocol, one module for each kind of storage."""

@@ -1,0 +1,130 @@
+"""What every kind of storage offers to the rest of mountd.
+
+A store shows one container (or directory) as a flat map of keys to immutable object versions, with virtual directories
+where keys hold a `/`. Keys are `str` without a leading slash. Rules that every implementation keeps, checked by
+`tests/contract`:
+
+- An object's `etag` changes whenever its content does, also within one second and at equal size.
+- `read` with `if_match` answers from that very version or raises `ChangedError` (another version is there) or
+  `NotFoundError` (nothing is there); it never returns bytes of another version, and never fewer bytes than asked for
+  except at the end of the object.
+- A directory is whatever a key, a `dir/` marker or a marker with metadata `hdi_isfolder` implies. Markers are never
+  listed as objects: they show up in `Page.directories`.
+- Nothing here retries: `stores.guarded` does, under one deadline. Every call ends by its own timeouts.
+- Only `MountdError`s come out; no message holds a secret.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from mountd.units import ETag
+
+
+class ObjectInfo(NamedTuple):
+    """One version of one object."""
+
+    key: str
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Last modification, nanoseconds since 1970 UTC; the resolution is the store's."""
+    etag: ETag
+
+
+class Page(NamedTuple):
+    """A part of a listing."""
+
+    objects: list[ObjectInfo]
+    directories: list[str]
+    """Full keys without the trailing slash, each once per page."""
+    next: str | None
+    """Pass it as `marker` for the page after this one; None at the end."""
+
+
+class Chunk(NamedTuple):
+    """Bytes of one version."""
+
+    data: memoryview
+    etag: ETag
+    """The version the bytes belong to."""
+    size: int
+    """The whole object's size in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a store can do beyond the minimum."""
+
+    writable: bool
+    """`put` and `begin_upload` work."""
+    page_limit: int
+    """Most entries a page can hold."""
+
+
+class Upload(Protocol):
+    """An object in the making: nothing is visible under its key before `commit` returns."""
+
+    async def part(self, offset: int, data: memoryview) -> None:
+        """Send `data`, the bytes from `offset` on. Parts may be sent in parallel and in any order; sending a part
+        again replaces it. Offsets are multiples of `part_bytes`, all parts but the last have that length."""
+
+    async def commit(self, size: int) -> ObjectInfo:
+        """Publish the object at once, `size` bytes long, and return its version."""
+
+    async def abort(self) -> None:
+        """Forget what was sent; never raises for an upload that is over."""
+
+    @property
+    def part_bytes(self) -> int:
+        """The length of every part but the last."""
+
+
+class Store(Protocol):
+    """Object access. Errors common to all calls: `DeniedError`, `UnavailableError`."""
+
+    @property
+    def name(self) -> str:
+        """What the store is, for people: `myaccount/mycontainer`. No secrets."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the store can do."""
+
+    async def list_page(self, directory: str, marker: str | None = None, *, limit: int | None = None) -> Page:
+        """Return a page of the direct children of `directory` ("" is the root).
+
+        A page may be empty and still have a `next`. A directory that does not exist lists as empty (a flat store
+        cannot know better); a container that does not exist raises `NotFoundError`.
+        """
+
+    async def walk_page(self, directory: str, marker: str | None = None) -> Page:
+        """Return a page of all objects below `directory`, at any depth; `directories` holds markers only."""
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """Return the current version of the object `key`.
+
+        Raises:
+            NotFoundError: no object has this key, or it is a directory (marker).
+        """
+
+    async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:
+        """Return the bytes [start, start + length) of `key`, cut at the object's end; empty from the end on.
+
+        Raises:
+            NotFoundError: no object has this key.
+            ChangedError: it exists in another version than `if_match`.
+        """
+
+    async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
+        """Write a whole small object at once.
+
+        Raises:
+            ExistsError: `overwrite` is false and the key is taken.
+            ReadOnlyError: the store is not writable.
+        """
+
+    async def begin_upload(self, key: str, size: int, *, overwrite: bool = True) -> Upload:
+        """Start writing an object of `size` bytes in parts; errors as in `put` (`ExistsError` at `commit`)."""
+
+    async def aclose(self) -> None:
+        """Close connections."""

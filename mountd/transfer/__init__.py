@@ -1,0 +1,1 @@
+"""Bulk copies with progress, verification and resume."""

@@ -1,0 +1,1 @@
+"""Names to keys, inodes, listings, attributes that expire."""

@@ -1,0 +1,1 @@
+"""Control messages between command line, supervisor and worker."""
