@@ -65,8 +65,11 @@ class Upload(Protocol):
     """An object in the making: nothing is visible under its key before `commit` returns."""
 
     async def part(self, offset: int, data: memoryview) -> None:
-        """Send `data`, the bytes from `offset` on. Parts may be sent in parallel and in any order; sending a part
-        again replaces it. Offsets are multiples of `part_bytes`, all parts but the last have that length."""
+        """Send `data`, the bytes from `offset` on.
+
+        Parts may be sent in parallel and in any order; sending a part again replaces it. Offsets are multiples of
+        `part_bytes`, all parts but the last have that length.
+        """
 
     async def commit(self, size: int) -> ObjectInfo:
         """Publish the object at once, `size` bytes long, and return its version."""
