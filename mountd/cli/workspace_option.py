@@ -1,0 +1,60 @@
+"""The `--workspace` option that every command takes, and what it opens.
+
+`mountd --workspace DIR command` and `mountd command --workspace DIR` mean the same; the one after the command wins.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+
+if TYPE_CHECKING:
+    from mountd.catalog.workspace import Workspace
+
+_META_KEY = "mountd.workspace"
+
+
+def _remember(context: typer.Context, value: Path | None) -> Path | None:
+    # Click shares `meta` between the contexts of a command and of the groups before it.
+    if value is not None:
+        context.meta[_META_KEY] = value
+    return value
+
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        metavar="DIR",
+        help="The directory that holds `.azureml/`; found from here upwards if left out.",
+        show_default=False,
+        callback=_remember,
+    ),
+]
+
+
+def accept_before_commands(group: typer.Typer) -> None:
+    """Let `group` take `--workspace` in front of its commands too."""
+
+    @group.callback()
+    def remember(workspace: WorkspaceOption = None) -> None:
+        """Leave the work to `_remember`: the option's own callback."""
+
+
+def open_workspace(explicit: Path | None) -> "Workspace | None":
+    """Return the workspace to work with, or None if there is none.
+
+    Args:
+        explicit: the value of the command's `WorkspaceOption`.
+
+    Raises:
+        NotFoundError: the user named a directory that holds no workspace.
+    """
+    from mountd.catalog.workspace import Workspace  # noqa: PLC0415 - keeps `mountd --help` quick
+
+    if explicit is None:
+        context = click.get_current_context(silent=True)
+        explicit = None if context is None else context.meta.get(_META_KEY)
+    return Workspace.discover(explicit, os.environ, Path.cwd())
