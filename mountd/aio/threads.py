@@ -1,8 +1,8 @@
 """The one bridge from the trio loop to blocking calls.
 
-Every blocking call of the process goes through a `Lane`: a named limit on how many run at once. A cancelled caller leaves
-at once; its call runs on in the thread until the call's own timeouts end it, and keeps its place in the lane until
-then, so the number of threads never exceeds the limit. Whoever passes a call here sees to it that it ends.
+Every blocking call of the process goes through a `Lane`: a named limit on how many run at once. A cancelled caller
+leaves at once; its call runs on in the thread until the call's own timeouts end it, and keeps its place in the lane
+until then, so the number of threads never exceeds the limit. Whoever passes a call here sees to it that it ends.
 """
 
 from collections.abc import Callable

@@ -24,7 +24,7 @@ catalog.register(app)
 
 
 def main() -> None:
-    """Run the command line and exit with a code of the contract: 0, 1 internal, 2 usage, 3 not found, …"""
+    """Run the command line and exit with a code of the contract: 0, 1 internal, 2 usage, 3 not found and so on."""
     try:
         status = app(standalone_mode=False)
     except MountdError as error:

@@ -18,7 +18,7 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     cache_size: str = "80%"
     """Ceiling of the disk cache as written: `10GB`, `80%`, `-20GB`."""
     attr_ttl_s: float = 30.0
-    """How long attributes, entries, negatives and listings may be used without asking; 0 asks each time; `inf` never asks."""
+    """How long attributes, entries, negatives and listings may be used without asking, seconds; 0 asks each time."""
     uid: int
     gid: int
     file_mode: int = 0o644
