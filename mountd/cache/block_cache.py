@@ -1,0 +1,279 @@
+"""The memory tier: bytes of object versions, fetched once, shared by all readers, within one budget.
+
+- One fetch at a time for any byte (single-flight by extent); a cancelled reader cancels nothing that others wait for,
+  because fetches run in the owner's nursery.
+- Every byte held or on its way is charged to the budget before its request is sent.
+- Fetches for waiting readers may evict anything not pinned; fetching ahead evicts only bytes that were delivered.
+- What to evict first: extents that were delivered to their end, oldest delivery first, then the least recently used.
+
+No lock: all state is touched by the trio loop only, between checkpoints marked "no await" where it matters.
+"""
+
+from collections import OrderedDict
+
+import trio
+
+from mountd.cache.budget import Budget
+from mountd.cache.extents import Extent, ExtentMap
+from mountd.cache.readahead import ReadAhead, WindowLimits
+from mountd.cache.version import Fetch, ObjectVersion
+from mountd.errors import ChangedError, CorruptError, NotFoundError
+from mountd.units import KIB, MIB, ByteRange
+
+SMALLEST_CHARGE = 4 * KIB
+"""What the smallest extent counts for: its Python objects are not free either."""
+
+
+class CachedObject:
+    """What is known of the bytes of one version; made by `BlockCache.acquire`."""
+
+    __slots__ = ("changed", "delivered_to_end", "extents", "readahead", "users", "version")
+
+    def __init__(self, version: ObjectVersion, limits: WindowLimits) -> None:
+        self.version = version
+        self.extents = ExtentMap()
+        self.readahead = ReadAhead(version.size, limits)
+        self.users = 0
+        self.changed = False
+        """The store said that this version is gone: only what is held can be read."""
+        self.delivered_to_end = False
+        """Its last byte was delivered: the kernel probably holds its pages."""
+
+
+class CacheCounters:
+    """Counts since the start."""
+
+    __slots__ = ("bytes_fetched", "evicted_unread", "hits", "misses")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.bytes_fetched = 0
+        self.evicted_unread = 0
+
+
+class BlockCache:
+    """The memory tier of one mount.
+
+    Args:
+        fetch: brings bytes of a version.
+        nursery: owns the fetches; when it closes, waiting readers get an error.
+        limit_bytes: the budget.
+        limits: sizes of windows and parts; cut down so that several parts fit the budget.
+    """
+
+    def __init__(
+        self, fetch: Fetch, nursery: trio.Nursery, *, limit_bytes: int, limits: WindowLimits | None = None
+    ) -> None:
+        limits = limits or WindowLimits()
+        self._limits = WindowLimits(
+            first=min(limits.first, max(limit_bytes // 8, SMALLEST_CHARGE)),
+            largest=min(limits.largest, max(limit_bytes // 2, SMALLEST_CHARGE)),
+            part_smallest=min(limits.part_smallest, max(limit_bytes // 16, SMALLEST_CHARGE)),
+            part_largest=min(limits.part_largest, max(limit_bytes // 16, SMALLEST_CHARGE)),
+            scan_start=limits.scan_start,
+            streams=limits.streams,
+        )
+        # A demand is fetched in pieces of this size, so that one is always grantable.
+        self._demand_piece = max(min(MIB, limit_bytes // 4), SMALLEST_CHARGE)
+        self._fetch = fetch
+        self._nursery = nursery
+        self.budget = Budget(limit_bytes, self._reclaim)
+        self.counters = CacheCounters()
+        self._objects: dict[ObjectVersion, CachedObject] = {}
+        # Held extents by when they were last used, oldest first; delivered ones apart.
+        self._spent: OrderedDict[Extent, CachedObject] = OrderedDict()
+        self._fresh: OrderedDict[Extent, CachedObject] = OrderedDict()
+
+    def acquire(self, version: ObjectVersion) -> CachedObject:
+        """Return the object of `version`; pair with `release`."""
+        found = self._objects.get(version)
+        if found is None:
+            found = self._objects[version] = CachedObject(version, self._limits)
+        found.users += 1
+        return found
+
+    def release(self, found: CachedObject) -> None:
+        """End one use of `found`; its bytes stay until their memory is needed."""
+        found.users -= 1
+        self._forget_if_empty(found)
+
+    def read_nowait(self, found: CachedObject, start: int, stop: int) -> memoryview | None:
+        """Return the bytes [start, stop) if one held extent covers them, else None."""
+        extent = found.extents.at(start)
+        if extent is None or extent.data is None or stop > extent.stop:
+            return None
+        self._touch(found, extent, stop)
+        return extent.data[start - extent.start : stop - extent.start]
+
+    async def read(self, found: CachedObject, start: int, stop: int) -> memoryview:
+        """Return the bytes [start, stop), which lie within the object.
+
+        Raises:
+            ChangedError, NotFoundError: the version is gone from the store and not all of these bytes are held.
+            MountdError: the fetch failed for good.
+        """
+        data = self.read_nowait(found, start, stop)
+        plan = found.readahead.observe(start, stop, stalled=data is None)
+        if data is None and not found.extents.holds(start, stop):
+            self.counters.misses += 1
+            self._want(found, plan.demand)
+        else:
+            self.counters.hits += 1
+        if plan.ahead is not None and not found.changed:
+            self._fetch_ahead(found, plan.ahead, plan.part)
+        if data is not None:
+            return data
+        return await self._collect(found, start, stop)
+
+    async def warm(self, found: CachedObject, start: int, stop: int) -> None:
+        """Bring [start, stop) into memory; errors as in `read`. Does not count as a read."""
+        self._want(found, ByteRange(start, stop))
+        position = start
+        while position < stop:
+            extent = found.extents.at(position)
+            if extent is None:
+                return  # evicted already: memory is short, and the read will fetch it again
+            await self._arrival(extent)
+            position = extent.stop
+
+    # ---- fetching
+
+    def _want(self, found: CachedObject, wanted: ByteRange) -> None:
+        """Start fetching what is missing of `wanted` for a reader that waits."""
+        for gap in found.extents.gaps(*wanted):
+            start = gap.start
+            while start < gap.stop:
+                stop = min(gap.stop, start + self._demand_piece)
+                extent = found.extents.add(start, stop)
+                charge = max(stop - start, SMALLEST_CHARGE)
+                charged = self.budget.try_charge(charge)
+                extent.charged = charge if charged else 0
+                self._nursery.start_soon(self._fill, found, extent, charge)
+                start = stop
+
+    def _fetch_ahead(self, found: CachedObject, ahead: ByteRange, part: int) -> None:
+        for gap in found.extents.gaps(*ahead):
+            start = gap.start
+            while start < gap.stop:
+                stop = min(gap.stop, start - start % part + part)
+                charge = max(stop - start, SMALLEST_CHARGE)
+                if not self.budget.try_charge(charge):
+                    found.readahead.refused(start)
+                    return
+                extent = found.extents.add(start, stop)
+                extent.charged = charge
+                self._nursery.start_soon(self._fill, found, extent, charge)
+                start = stop
+
+    async def _fill(self, found: CachedObject, extent: Extent, charge: int) -> None:
+        try:
+            if not extent.charged:
+                await self.budget.charge(charge)
+                extent.charged = charge
+            data = await self._fetch(found.version, extent.range)
+            if len(data) != extent.stop - extent.start:
+                raise CorruptError(
+                    f"{found.version.key}: the store sent {len(data)} bytes of {extent.stop - extent.start}"
+                )
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for the extent
+            if isinstance(error, ChangedError | NotFoundError):
+                found.changed = True
+            self._fail(found, extent, error)
+        except BaseException:
+            self._fail(found, extent, trio.ClosedResourceError("the mount is ending"))
+            raise
+        else:
+            # no await: the bytes are held, findable and evictable from here on
+            self.counters.bytes_fetched += len(data)
+            extent.data = data
+            self._fresh[extent] = found
+            extent.done.set()
+            self.budget.retry_reclaim()
+
+    def _fail(self, found: CachedObject, extent: Extent, error: Exception) -> None:
+        extent.error = error
+        found.extents.remove(extent)
+        extent.done.set()
+        if extent.charged:
+            charged, extent.charged = extent.charged, 0
+            self.budget.release(charged)
+        self._forget_if_empty(found)
+
+    async def _arrival(self, extent: Extent) -> None:
+        if extent.data is None:
+            extent.pins += 1
+            try:
+                await extent.done.wait()
+            finally:
+                extent.pins -= 1
+            if extent.error is not None:
+                raise extent.error.with_traceback(None)
+
+    async def _collect(self, found: CachedObject, start: int, stop: int) -> memoryview:
+        joined: memoryview | None = None
+        position = start
+        while position < stop:
+            extent = found.extents.at(position)
+            if extent is None:  # evicted while an earlier piece was on its way
+                self._want(found, ByteRange(position, stop))
+                continue
+            await self._arrival(extent)
+            # no await: the extent cannot be evicted between its arrival and this copy
+            assert extent.data is not None, "an arrival without an error has bytes"
+            upto = min(stop, extent.stop)
+            piece = extent.data[position - extent.start : upto - extent.start]
+            self._touch(found, extent, upto)
+            self.budget.retry_reclaim()  # the pin is gone: somebody may be waiting for this memory
+            if position == start and upto == stop:
+                return piece
+            if joined is None:
+                joined = memoryview(bytearray(stop - start))
+            joined[position - start : upto - start] = piece
+            position = upto
+        assert joined is not None, "reads are not empty"
+        return joined
+
+    # ---- keeping and giving up
+
+    def _touch(self, found: CachedObject, extent: Extent, upto: int) -> None:
+        if extent.spent:
+            self._spent.move_to_end(extent)
+        elif upto == extent.stop:
+            extent.spent = True
+            del self._fresh[extent]
+            self._spent[extent] = found
+            if upto == found.version.size:
+                found.delivered_to_end = True
+        else:
+            self._fresh.move_to_end(extent)
+
+    def _reclaim(self, missing: int, for_reader: bool) -> int:
+        freed = self._evict(self._spent, missing)
+        if freed < missing and for_reader:
+            freed += self._evict(self._fresh, missing - freed)
+        return freed
+
+    def _evict(self, queue: OrderedDict[Extent, CachedObject], missing: int) -> int:
+        freed = 0
+        pinned: list[tuple[Extent, CachedObject]] = []
+        while queue and freed < missing:
+            extent, found = queue.popitem(last=False)
+            if extent.pins:
+                pinned.append((extent, found))
+                continue
+            if not extent.spent:
+                self.counters.evicted_unread += 1
+            found.extents.remove(extent)
+            extent.data = None
+            freed += extent.charged
+            extent.charged = 0
+            self._forget_if_empty(found)
+        for extent, found in reversed(pinned):
+            queue[extent] = found
+            queue.move_to_end(extent, last=False)
+        return freed
+
+    def _forget_if_empty(self, found: CachedObject) -> None:
+        if found.users == 0 and len(found.extents) == 0 and self._objects.get(found.version) is found:
+            del self._objects[found.version]

@@ -1,0 +1,100 @@
+"""The bytes of one object version that are here or on their way, as extents that never overlap.
+
+An extent is a byte range fetched in one request. It is *pending* until its bytes are there, then *held*, and leaves the
+map when it is evicted or its fetch failed. Pure bookkeeping: no I/O, no budget.
+"""
+
+from bisect import bisect_left, bisect_right
+
+import trio
+
+from mountd.units import ByteRange
+
+
+class Extent:
+    """One range of one object version.
+
+    `pins` counts readers that wait for this very extent: a pinned extent is not evicted. A reader never waits for
+    memory while it holds a pin, so pins cannot dead-lock the budget.
+    """
+
+    __slots__ = ("charged", "data", "done", "error", "pins", "spent", "start", "stop")
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start = start
+        self.stop = stop
+        self.data: memoryview | None = None
+        self.error: Exception | None = None
+        self.done = trio.Event()
+        self.pins = 0
+        self.charged = 0
+        self.spent = False
+        """Its last byte was delivered: the kernel has it, and it is the first to go."""
+
+    @property
+    def range(self) -> ByteRange:
+        """The bytes it stands for."""
+        return ByteRange(self.start, self.stop)
+
+
+class ExtentMap:
+    """The extents of one object version, by offset."""
+
+    __slots__ = ("_extents", "_starts")
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._extents: list[Extent] = []
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def at(self, offset: int) -> Extent | None:
+        """Return the extent that holds the byte at `offset`, pending or held."""
+        index = bisect_right(self._starts, offset) - 1
+        if index < 0:
+            return None
+        extent = self._extents[index]
+        return extent if offset < extent.stop else None
+
+    def gaps(self, start: int, stop: int) -> list[ByteRange]:
+        """Return the parts of [start, stop) that no extent covers, in order."""
+        found: list[ByteRange] = []
+        index = max(bisect_right(self._starts, start) - 1, 0)
+        position = start
+        while position < stop and index < len(self._starts):
+            extent = self._extents[index]
+            if extent.start >= stop:
+                break
+            if extent.start > position:
+                found.append(ByteRange(position, extent.start))
+            position = max(position, extent.stop)
+            index += 1
+        if position < stop:
+            found.append(ByteRange(position, stop))
+        return found
+
+    def add(self, start: int, stop: int) -> Extent:
+        """Add a pending extent; the range must be a gap."""
+        extent = Extent(start, stop)
+        index = bisect_left(self._starts, start)
+        self._starts.insert(index, start)
+        self._extents.insert(index, extent)
+        return extent
+
+    def remove(self, extent: Extent) -> None:
+        """Take an extent out of the map."""
+        index = bisect_left(self._starts, extent.start)
+        assert self._extents[index] is extent, "only extents of this map are removed, once"
+        del self._starts[index]
+        del self._extents[index]
+
+    def holds(self, start: int, stop: int) -> bool:
+        """Whether every byte of [start, stop) is held, none pending."""
+        position = start
+        while position < stop:
+            extent = self.at(position)
+            if extent is None or extent.data is None:
+                return False
+            position = extent.stop
+        return True
