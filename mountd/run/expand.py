@@ -1,0 +1,42 @@
+"""References to data in a command's arguments, replaced by paths.
+
+Pure. Understood anywhere in an argument: `$AZUREML_DATAREFERENCE_<name>`, `$<name>` and every other published
+variable, the same in braces, `${{inputs.<name>}}` and `${{outputs.<name>}}`. Rules:
+
+- A bare `$name` ends where a shell would end it, except that a known name with `-` is taken whole: the longest known
+  name wins that is not followed by a letter, digit or `_`.
+- What is not known stays as it is, `$HOME` included: expanding that is the business of the caller's shell.
+- A path that was put in is not looked at again, whatever it contains.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from mountd.run.environment import Mode, Presented
+
+_TEMPLATE = r"\$\{\{\s*(?P<side>inputs|outputs)\.(?P<slot>[A-Za-z_][A-Za-z0-9_-]*)\s*\}\}"
+
+
+class Expander:
+    """Replaces the references to one run's inputs and outputs."""
+
+    def __init__(self, presented: Sequence[Presented], published: Mapping[str, str]) -> None:
+        self._slots = {
+            ("outputs" if item.mode is Mode.UPLOAD else "inputs", item.name): item.path for item in presented
+        }
+        # A name stands for its input also where the variable of that name was left to the environment.
+        self._values = {**published, **{item.name: item.path for item in presented}}
+        known = "|".join(re.escape(name) for name in sorted(self._values, key=len, reverse=True))
+        self._pattern = re.compile(
+            rf"{_TEMPLATE}|\$\{{(?P<braced>{known})\}}|\$(?P<bare>{known})(?![A-Za-z0-9_])" if known else _TEMPLATE
+        )
+
+    def expand(self, argument: str) -> str:
+        """Return `argument` with every known reference replaced."""
+        return self._pattern.sub(self._value, argument)
+
+    def _value(self, match: re.Match[str]) -> str:
+        found = match.groupdict()
+        if found["side"] is not None:
+            return self._slots.get((found["side"], found["slot"]), match.group())
+        return self._values[found["braced"] or found["bare"]]
