@@ -3,6 +3,7 @@
 MountdError                       exit 1  EIO
 ├── UsageError                    exit 2  EINVAL      the caller can fix it: bad input, bad configuration
 ├── NotFoundError                 exit 3  ENOENT      no such object, container, datastore, mount
+│   └── IsDirectoryError          exit 3  EISDIR      a file was needed and a directory is there
 ├── DeniedError                   exit 4  EACCES      credentials missing, wrong, or not enough
 ├── UnavailableError              exit 5  EIO         the store is unreachable, throttles or fails; worth a retry
 │   └── DeadlineError             exit 5  ETIMEDOUT   the time allowed for all tries is over
@@ -14,7 +15,6 @@ MountdError                       exit 1  EIO
 ├── ExistsError                   exit 6  EEXIST      something is there already
 ├── ReadOnlyError                 exit 4  EROFS       this mount or store is not written to
 ├── NotDirectoryError             exit 3  ENOTDIR
-├── IsDirectoryError              exit 3  EISDIR
 ├── NameTooLongError              exit 2  ENAMETOOLONG
 ├── StaleHandleError              exit 5  ESTALE      an inode or handle of a version that is gone
 └── SetupError                    exit 5  EIO         a step of the set-up failed; names the step and the fix
@@ -52,6 +52,12 @@ class NotFoundError(MountdError):
 
     errno = _errno.ENOENT
     exit_code = 3
+
+
+class IsDirectoryError(NotFoundError):
+    """There is no file of that name, because a directory has it."""
+
+    errno = _errno.EISDIR
 
 
 class DeniedError(MountdError):
@@ -134,13 +140,6 @@ class NotDirectoryError(MountdError):
     """A directory was needed and a file is there."""
 
     errno = _errno.ENOTDIR
-    exit_code = 3
-
-
-class IsDirectoryError(MountdError):
-    """A file was needed and a directory is there."""
-
-    errno = _errno.EISDIR
     exit_code = 3
 
 

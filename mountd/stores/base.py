@@ -107,7 +107,14 @@ class Store(Protocol):
         """Return the current version of the object `key`.
 
         Raises:
-            NotFoundError: no object has this key, or it is a directory (marker).
+            NotFoundError: no object has this key.
+            IsDirectoryError: a directory marker (or a real directory) has it.
+        """
+
+    async def is_directory(self, key: str) -> bool:
+        """Whether anything lies below `key + "/"`, a `dir/` marker included; costs one listing of one entry.
+
+        A marker without the slash (`hdi_isfolder`) is seen by `stat`, not by this.
         """
 
     async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import trio
 
-from mountd.errors import ChangedError, ExistsError, NotFoundError, ReadOnlyError, UsageError
+from mountd.errors import ChangedError, ExistsError, IsDirectoryError, NotFoundError, ReadOnlyError, UsageError
 from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page
 from mountd.units import MIB, ETag
 
@@ -118,6 +118,12 @@ class MemoryStore:
         await self._enter("stat", key)
         return self._find(key).info
 
+    async def is_directory(self, key: str) -> bool:
+        """Whether anything lies below `key`."""
+        await self._enter("is_directory", key)
+        index = bisect_left(self._keys, key + "/")
+        return index < len(self._keys) and self._keys[index].startswith(key + "/")
+
     async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:
         """Return the bytes [start, start + length) of `key`."""
         await self._enter("read", key)
@@ -151,7 +157,9 @@ class MemoryStore:
 
     def _find(self, key: str) -> _Blob:
         blob = self._blobs.get(key)
-        if blob is None or blob.is_marker:
+        if blob is not None and blob.is_marker:
+            raise IsDirectoryError(f"{self._name}/{key}: a directory, not an object")
+        if blob is None:
             raise NotFoundError(f"{self._name}/{key}: no such object")
         return blob
 
