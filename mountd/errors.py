@@ -6,7 +6,7 @@ MountdError                       exit 1  EIO
 │   └── IsDirectoryError          exit 3  EISDIR      a file was needed and a directory is there
 ├── DeniedError                   exit 4  EACCES      credentials missing, wrong, or not enough
 ├── UnavailableError              exit 5  EIO         the store is unreachable, throttles or fails; worth a retry
-│   └── DeadlineError             exit 5  ETIMEDOUT   the time allowed for all tries is over
+│   └── DeadlineError             exit 5  EIO         the time allowed for all tries is over
 ├── NoRoomError                   exit 5  ENOSPC      memory or disk does not allow it
 ├── ChangedError                  exit 5  ESTALE      the object is no longer the version that was asked for
 ├── CorruptError                  exit 5  EIO         a length or checksum is not what it must be
@@ -84,7 +84,6 @@ class UnavailableError(MountdError):
 class DeadlineError(UnavailableError):
     """The time allowed for all tries together is over."""
 
-    errno = _errno.ETIMEDOUT
     retryable = False
 
 

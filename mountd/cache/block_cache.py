@@ -27,7 +27,7 @@ SMALLEST_CHARGE = 4 * KIB
 class CachedObject:
     """What is known of the bytes of one version; made by `BlockCache.acquire`."""
 
-    __slots__ = ("changed", "delivered_to_end", "extents", "readahead", "users", "version")
+    __slots__ = ("changed", "extents", "readahead", "users", "version")
 
     def __init__(self, version: ObjectVersion, limits: WindowLimits) -> None:
         self.version = version
@@ -36,8 +36,6 @@ class CachedObject:
         self.users = 0
         self.changed = False
         """The store said that this version is gone: only what is held can be read."""
-        self.delivered_to_end = False
-        """Its last byte was delivered: the kernel probably holds its pages."""
 
 
 class CacheCounters:
@@ -243,8 +241,6 @@ class BlockCache:
             extent.spent = True
             del self._fresh[extent]
             self._spent[extent] = found
-            if upto == found.version.size:
-                found.delivered_to_end = True
         else:
             self._fresh.move_to_end(extent)
 

@@ -1,0 +1,240 @@
+"""The tree of one mount: names to nodes, over a store, with answers that expire.
+
+Freshness: an answer may be used for `ttl_s` seconds from the moment its request was *sent*; 0 asks each time, infinity
+never again. The newest answer about a name wins, be it a listing or a single question.
+
+What a lookup costs in a directory that is not listed: one HEAD and one LIST of one entry, side by side. The third name
+asked for starts the full listing, and one listing answers for all names, absent ones included. Listings and questions
+are single-flight and run in the owner's nursery: a caller that goes away stops nobody else's.
+"""
+
+from typing import NamedTuple
+
+import trio
+
+from mountd.aio.flight import SingleFlight
+from mountd.errors import IsDirectoryError, MountdError, NotFoundError
+from mountd.stores.base import Store
+from mountd.tree import names
+from mountd.tree.inodes import DirectoryNode, FileNode, InodeTable, Known, Node
+from mountd.tree.listing import A_DIRECTORY, Entry, Listing
+
+LIST_FROM = 3
+"""The how-manieth name asked for starts the full listing of a directory."""
+MOST_KNOWN = 10_000
+"""Single answers kept for one directory; beyond it they are dropped, and asked for again when needed."""
+
+
+class Answer(NamedTuple):
+    """What a name stands for."""
+
+    node: Node | None
+    """None: nothing."""
+    valid_s: float
+    """For how long the kernel may use the answer without asking; may be 0."""
+
+
+class Namespace:
+    """The tree below one key of a store.
+
+    Args:
+        store: where to ask.
+        root_key: the directory shown as root.
+        nursery: owns listings and questions.
+        ttl_s: how long answers are good for, seconds.
+    """
+
+    def __init__(self, store: Store, root_key: str, nursery: trio.Nursery, *, ttl_s: float) -> None:
+        self._store = store
+        self._nursery = nursery
+        self._ttl_s = ttl_s
+        self.inodes = InodeTable(root_key)
+        self._questions: SingleFlight[tuple[int, bytes, float], Known] = SingleFlight(nursery)
+        self.hidden_names = 0
+
+    # ---- lookup
+
+    async def lookup(self, directory: DirectoryNode, name: bytes) -> Answer:
+        """Say what `name` stands for in `directory`.
+
+        Raises:
+            NameTooLongError: the name has more than 255 bytes.
+            MountdError: the store could not be asked.
+        """
+        names.check(name)
+        settled = self._settled(directory, name)
+        if settled is not None:
+            return settled
+        doubted = name in directory.known and directory.known[name].doubtful
+        if not doubted and self._ttl_s > 0:
+            directory.asked += 1
+            if directory.asked >= LIST_FROM or directory.loading is not None:
+                await self._first_page(directory, name)
+                settled = self._settled(directory, name)
+                if settled is not None:
+                    return settled
+        known = await self._question(directory, name)
+        self._remember(directory, name, known)
+        return self._answer(directory, name, known.entry, known.asked_at)
+
+    def doubt(self, node: FileNode) -> None:
+        """The store no longer has this node's version: ask again before anybody gets its name."""
+        if not node.stale:
+            self._remember(node.parent, node.name, Known(None, trio.current_time(), doubtful=True))
+            self.inodes.detach(node)
+
+    def doubted(self, directory: DirectoryNode, name: bytes) -> bool:
+        """Whether the store contradicted what was known of `name`, and it was not asked again since."""
+        known = directory.known.get(name)
+        return known is not None and known.doubtful
+
+    def _settled(self, directory: DirectoryNode, name: bytes) -> Answer | None:
+        """Return the answer if what is known is still good."""
+        now = trio.current_time()
+        known = directory.known.get(name)
+        for listing in (directory.loading, directory.listing):
+            if listing is None:
+                continue
+            index = listing.find(name)
+            if index < 0 and not listing.complete:
+                continue
+            asked_at = listing.entry_asked_at(index)
+            if known is not None and known.asked_at >= asked_at:
+                continue
+            if now < asked_at + self._ttl_s:
+                return self._answer(directory, name, listing.entry(index) if index >= 0 else None, asked_at)
+        if known is not None and not known.doubtful and now < known.asked_at + self._ttl_s:
+            return self._answer(directory, name, known.entry, known.asked_at)
+        return None
+
+    def _answer(self, directory: DirectoryNode, name: bytes, entry: Entry | None, asked_at: float) -> Answer:
+        valid_s = max(0.0, asked_at + self._ttl_s - trio.current_time())
+        if entry is None:
+            node = directory.children.get(name)
+            if node is not None:
+                self.inodes.detach(node)
+            return Answer(None, valid_s)
+        return Answer(self.inodes.adopt(directory, name, entry), valid_s)
+
+    def _remember(self, directory: DirectoryNode, name: bytes, known: Known) -> None:
+        newest = directory.known.get(name)
+        if newest is not None and newest.asked_at > known.asked_at:
+            return
+        if len(directory.known) >= MOST_KNOWN:
+            directory.known.clear()
+        directory.known[name] = known
+
+    async def _first_page(self, directory: DirectoryNode, name: bytes) -> None:
+        """Wait until the directory's listing knows `name` or has its first page: most have no more than one."""
+        listing = self._load(directory)
+        try:
+            await listing.wait_until(lambda it: it.pages > 0 or it.find(name) >= 0)
+        except MountdError:
+            return  # the question about this one name may still be answered, or says what is wrong
+
+    async def _question(self, directory: DirectoryNode, name: bytes) -> Known:
+        """Ask about one name; who asks while the same question is under way shares its answer.
+
+        A question sent before a doubt arose cannot settle it, and without a TTL nobody takes an older answer.
+        """
+        key = names.child_key(directory.key, names.decode(name))
+        was_file = isinstance(directory.children.get(name), FileNode)
+
+        async def ask() -> Known:
+            asked_at = trio.current_time()
+            return Known(await (self._ask_again(key) if was_file else self._ask(key)), asked_at)
+
+        if self._ttl_s <= 0:
+            return await ask()
+        known = directory.known.get(name)
+        doubted_at = known.asked_at if known is not None and known.doubtful else 0.0
+        return await self._questions.run((directory.ino, name, doubted_at), ask)
+
+    async def _ask_again(self, key: str) -> Entry | None:
+        """Ask about a name that was a file a moment ago: the HEAD alone, if it still is one."""
+        return await self._ask_object(key) or await self._ask_directory(key)
+
+    async def _ask(self, key: str) -> Entry | None:
+        answers: dict[str, Entry | None] = {}
+
+        async def ask(kind: str) -> None:
+            answers[kind] = await (self._ask_object(key) if kind == "object" else self._ask_directory(key))
+
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, "object")
+                nursery.start_soon(ask, "directory")
+        except* MountdError as failures:
+            raise _first(failures) from None
+        return answers["directory"] or answers["object"]
+
+    async def _ask_object(self, key: str) -> Entry | None:
+        try:
+            info = await self._store.stat(key)
+        except IsDirectoryError:
+            return A_DIRECTORY
+        except NotFoundError:
+            return None
+        return Entry(info.size, info.mtime_ns, info.etag)
+
+    async def _ask_directory(self, key: str) -> Entry | None:
+        return A_DIRECTORY if await self._store.is_directory(key) else None
+
+    # ---- listings
+
+    def listing(self, directory: DirectoryNode) -> Listing:
+        """Return a listing that is good to read from, started now if need be; it may still be growing."""
+        current = directory.listing
+        if current is not None and trio.current_time() < current.asked_at + self._ttl_s:
+            return current
+        return self._load(directory)
+
+    def entry_node(self, directory: DirectoryNode, listing: Listing, index: int) -> Answer:
+        """Return the node of a listed entry, unless something newer is known about its name."""
+        name = listing.name(index)
+        asked_at = listing.entry_asked_at(index)
+        known = directory.known.get(name)
+        if known is None or known.asked_at <= asked_at:
+            return self._answer(directory, name, listing.entry(index), asked_at)
+        if known.doubtful:
+            return Answer(self.inodes.adopt(directory, name, listing.entry(index)), 0.0)
+        return self._answer(directory, name, known.entry, known.asked_at)
+
+    def _load(self, directory: DirectoryNode) -> Listing:
+        if directory.loading is None:
+            directory.loading = Listing(directory.key, trio.current_time())
+            self._nursery.start_soon(self._fill, directory, directory.loading)
+        return directory.loading
+
+    async def _fill(self, directory: DirectoryNode, listing: Listing) -> None:
+        try:
+            marker: str | None = None
+            while True:
+                asked_at = trio.current_time()
+                page = await self._store.list_page(directory.key, marker)
+                listing.add_page(page.objects, page.directories, asked_at)
+                marker = page.next
+                if marker is None:
+                    break
+        except MountdError as error:
+            directory.loading = None
+            listing.fail(error)
+        except BaseException:
+            directory.loading = None
+            listing.fail(MountdError("the mount is ending"))
+            raise
+        else:
+            # no await: from one listing to the next without a moment in which neither is there
+            listing.finish()
+            directory.listing = listing
+            directory.loading = None
+            directory.asked = 0
+            directory.known = {
+                name: known for name, known in directory.known.items() if known.asked_at > listing.asked_at
+            }
+            self.hidden_names += listing.hidden
+
+
+def _first(group: BaseExceptionGroup[MountdError]) -> MountdError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
