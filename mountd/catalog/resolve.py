@@ -1,0 +1,210 @@
+"""From what the user wrote to the store and the path to open, with the credential that goes there.
+
+Looks at YAML files and at the local file system, never at the network. A credential for storage goes only to the
+account it is for: never to a web file's server, and a SAS never to another endpoint than its datastore's.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from mountd.catalog.connection_string import EMULATOR_ACCOUNT, EMULATOR_KEY, VARIABLE, parse_connection_string
+from mountd.catalog.data_yaml import read_data_yaml
+from mountd.catalog.datastore import BlobDatastore, Credentials, check_credentials
+from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, Credential, LocalSpec, Location, Sas
+from mountd.catalog.naming import is_loopback
+from mountd.catalog.source import (
+    AdlsUrl,
+    BlobUrl,
+    DatasetReference,
+    DatastorePath,
+    DataYaml,
+    LocalPath,
+    Source,
+    WebUrl,
+    parse_source,
+)
+from mountd.catalog.workspace import Workspace
+from mountd.errors import DeniedError, NotFoundError, UsageError
+from mountd.observe.redaction import redact
+
+
+def resolve(
+    source: str,
+    *,
+    workspace: Workspace | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+    must_exist: bool = True,
+) -> Location:
+    """Return the place that `source` names.
+
+    Args:
+        source: any SOURCE form of `catalog.source`.
+        workspace: where datastores are looked up.
+        environ: the storage variables of the Azure command line (`AZURE_STORAGE_…`).
+        cwd: where relative paths start; absolute.
+        must_exist: whether a local path has to exist. A TARGET that does not becomes a path below the nearest
+            directory that does.
+
+    Raises:
+        UsageError: `source` is malformed, or of a kind that this version has no store for.
+        NotFoundError: no such local path, datastore or workspace.
+    """
+    return _Resolver(workspace, environ, must_exist).resolve(source, parse_source(source, environ), cwd)
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolver:
+    workspace: Workspace | None
+    environ: Mapping[str, str]
+    must_exist: bool
+
+    def resolve(self, text: str, source: Source, cwd: Path) -> Location:
+        shown = redact(text)
+        match source:
+            case DatastorePath():
+                return self._datastore(shown, source)
+            case BlobUrl():
+                spec = BlobSpec(
+                    account_name=source.account_name,
+                    container=source.container,
+                    account_url=source.account_url,
+                    credential=self._credential(source),
+                )
+                return Location(store=spec, path=source.path, source=shown)
+            case LocalPath():
+                return self._local(shown, cwd / source.path)
+            case DataYaml():
+                return self._data_yaml(text, source, cwd)
+            case DatasetReference():
+                raise UsageError(f"{shown}: datasets are not in this version; name the datastore's path or a data YAML")
+            case AdlsUrl():
+                raise UsageError(
+                    f"{shown}: Data Lake Gen2 is not in this version; an account that also answers as Blob storage "
+                    f"can be reached at https://…/{source.filesystem}/{source.path}"
+                )
+            case WebUrl():
+                raise UsageError(
+                    f"{shown}: web files are not in this version "
+                    "(a Blob URL has a host such as ACCOUNT.blob.core.windows.net); download it and give its path"
+                )
+
+    def _datastore(self, shown: str, source: DatastorePath) -> Location:
+        workspace = self.workspace
+        if workspace is None:
+            raise NotFoundError(
+                f"{shown}: no workspace here or above; make one with `mountd workspace init` or give --workspace"
+            )
+        if source.workspace is not None and workspace.names_azure:
+            config = workspace.config()
+            for key, wanted in source.workspace._asdict().items():
+                have = config.get(key)
+                if isinstance(have, str) and have.lower() != wanted.lower():
+                    raise UsageError(f"{shown}: is of another workspace: {key} in {workspace.root} is {have}")
+        datastore = workspace.datastore(source.datastore)
+        store = datastore.store(workspace.datastores_directory)
+        path = source.path
+        if isinstance(store, LocalSpec):
+            path = "/".join(part for part in path.split("/") if part)
+        return Location(store=store, path=path, source=shown, attr_ttl_s=datastore.attr_ttl_s)
+
+    def _local(self, shown: str, path: Path) -> Location:
+        # The last name stays as written: a link to a file shows up under the link's name.
+        parent = Path(os.path.realpath(path.parent))
+        target = parent / path.name if path.name not in {"", ".."} else Path(os.path.realpath(path))
+        kind = _file_kind(target, shown)
+        if kind == stat.S_IFDIR:
+            return Location(store=LocalSpec(path=os.path.realpath(target)), path="", source=shown)
+        if kind == stat.S_IFREG:
+            return Location(store=LocalSpec(path=str(parent)), path=target.name, source=shown)
+        if kind is not None:
+            raise UsageError(f"{shown}: is neither a file nor a directory")
+        if self.must_exist:
+            raise NotFoundError(f"{shown}: there is no such file or directory")
+        base = next(ancestor for ancestor in target.parents if ancestor.is_dir())
+        return Location(store=LocalSpec(path=str(base)), path=str(target.relative_to(base)), source=shown)
+
+    def _data_yaml(self, text: str, source: DataYaml, cwd: Path) -> Location:
+        path = cwd / source.path
+        if _file_kind(path, redact(text)) == stat.S_IFDIR:
+            return self._local(redact(text), path)
+        named = read_data_yaml(path)
+        inner = parse_source(named, self.environ)
+        if isinstance(inner, DataYaml):
+            raise UsageError(f"{path}: path: names another YAML file; write file:// for the file itself")
+        found = self.resolve(named, inner, path.parent)
+        return msgspec.structs.replace(found, source=redact(text))
+
+    def _credential(self, url: BlobUrl) -> Credential:
+        """Return what to show to the account of a raw URL, in the documented order."""
+        if url.sas is not None:
+            return Sas(url.sas)
+        return self._credential_of_workspace(url) or self._credential_of_environment(url) or _emulators_or_none(url)
+
+    def _credential_of_workspace(self, url: BlobUrl) -> Credential | None:
+        for datastore in self.workspace.datastores() if self.workspace else []:
+            if (
+                isinstance(datastore, BlobDatastore)
+                and datastore.credentials is not None
+                and (datastore.account_name, datastore.container_name) == (url.account_name, url.container)
+            ):
+                credential = datastore.credentials.credential
+                # A key never leaves this process, a SAS does: it must not follow a look-alike URL to another server.
+                if not isinstance(credential, Sas) or _same_endpoint(datastore.account_url, url.account_url):
+                    return credential
+        return None
+
+    def _credential_of_environment(self, url: BlobUrl) -> Credential | None:
+        environ = self.environ
+        text = environ.get(VARIABLE)
+        if text:
+            parsed = parse_connection_string(text, VARIABLE)
+            if parsed.account_name == url.account_name and (parsed.account_key or parsed.sas_token):
+                given = Credentials(
+                    account_key=parsed.account_key, sas_token=None if parsed.account_key else parsed.sas_token
+                )
+                return check_credentials(given, VARIABLE).credential
+        if environ.get("AZURE_STORAGE_ACCOUNT") in (None, "", url.account_name):
+            if environ.get("AZURE_STORAGE_KEY"):
+                given = Credentials(account_key=environ["AZURE_STORAGE_KEY"])
+                return check_credentials(given, "AZURE_STORAGE_KEY").credential
+            if environ.get("AZURE_STORAGE_SAS_TOKEN"):
+                given = Credentials(sas_token=environ["AZURE_STORAGE_SAS_TOKEN"])
+                return check_credentials(given, "AZURE_STORAGE_SAS_TOKEN").credential
+        return None
+
+
+def _file_kind(path: Path, shown: str) -> int | None:
+    """Return the type bits of what is at `path`, links followed; None if nothing is there."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        raise DeniedError(f"{shown}: permission to look at it is missing") from None
+    except OSError as error:
+        raise UsageError(f"{shown}: {error.strerror}") from None
+
+
+def _emulators_or_none(url: BlobUrl) -> Credential:
+    host = url.account_url.partition("://")[2].partition("/")[0]
+    if url.account_name == EMULATOR_ACCOUNT and is_loopback(host):
+        return AccountKey(EMULATOR_KEY)
+    return Anonymous()
+
+
+def _same_endpoint(one: str, other: str) -> bool:
+    return _endpoint(one) == _endpoint(other)
+
+
+def _endpoint(account_url: str) -> tuple[str, str]:
+    scheme, _, rest = account_url.lower().partition("://")
+    host = rest.partition("/")[0]
+    if is_loopback(host):
+        return scheme, f"loopback:{host.rpartition(':')[2]}"
+    return scheme, host.partition(".blob.")[2] or host

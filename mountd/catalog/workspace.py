@@ -1,0 +1,295 @@
+"""A workspace: a directory whose `.azureml/` holds the datastores that names in SOURCE refer to.
+
+`.azureml/config.json` has Azure ML's own keys and `default_datastore`; `datastores/<name>.yml` one
+datastore each. Rules:
+
+- Files are 0600 and directories 0700; every file appears whole or not at all, and so does a new workspace.
+- Datastore names are case-insensitive and stored in lower case.
+- Nothing here talks to storage: adding a datastore writes a file, removing one deletes that file.
+
+Blocking: for the command line and start-up.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mountd.catalog.atomic_files import sync_directory, write_file
+from mountd.catalog.datastore import Datastore, LocalDatastore, check_datastore, decode_datastore, encode_datastore
+from mountd.catalog.naming import DATASTORE_RULE, is_datastore_name
+from mountd.config.strict_yaml import load_json, load_yaml, read_text
+from mountd.errors import (
+    DeniedError,
+    ExistsError,
+    MountdError,
+    NoRoomError,
+    NotFoundError,
+    ReadOnlyError,
+    UnavailableError,
+    UsageError,
+)
+
+DEFAULT_DATASTORE = "workspaceblobstore"
+_FIRST_DATASTORES = (DEFAULT_DATASTORE, "workspacefilestore")
+_NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace that exists. Reads its files anew at every call."""
+
+    root: Path
+    """The directory that holds `.azureml/`; absolute."""
+
+    @property
+    def directory(self) -> Path:
+        """`.azureml/`."""
+        return self.root / ".azureml"
+
+    @property
+    def datastores_directory(self) -> Path:
+        """Where the datastores' files are; relative paths in them start here."""
+        return self.directory / "datastores"
+
+    @classmethod
+    def init(cls, directory: Path) -> "Workspace":
+        """Make `directory` a workspace with two local datastores and return it; if it is one, change nothing.
+
+        A `config.json` that Azure ML wrote is kept as it is.
+
+        Raises:
+            MountdError: the file system refused; nothing is left behind.
+        """
+        directory = Path(os.path.abspath(directory))  # resolve() would replace the user's links
+        workspace = cls(directory)
+        if (workspace.directory / "config.json").is_file() and workspace.datastores_directory.is_dir():
+            return workspace
+        with _file_errors(workspace.directory), _no_traces() as undo:
+            for parent in [path for path in reversed([directory, *directory.parents]) if not path.exists()]:
+                parent.mkdir()
+                undo.callback(_remove_empty, parent)
+            for path in workspace.directory, workspace.directory / "storage":
+                _make_directory(path, undo)
+            workspace._fill(undo)
+        return workspace
+
+    def _fill(self, undo: contextlib.ExitStack) -> None:
+        for name in _FIRST_DATASTORES:
+            _make_directory(self.directory / "storage" / name, undo)
+        if not self.datastores_directory.is_dir():
+            building = Path(tempfile.mkdtemp(prefix=".datastores.", dir=self.directory))
+            undo.callback(shutil.rmtree, building, ignore_errors=True)
+            for name in _FIRST_DATASTORES:
+                local = LocalDatastore(name=name, path=f"../storage/{name}")
+                write_file(building / f"{name}.yml", encode_datastore(local), overwrite=False)
+            building.rename(self.datastores_directory)
+            undo.callback(shutil.rmtree, self.datastores_directory, ignore_errors=True)
+        if not (self.directory / "config.json").exists():
+            # last: a directory without it is not yet a whole workspace
+            self._write_config(
+                {
+                    "subscription_id": _NO_SUBSCRIPTION,
+                    "resource_group": "local",
+                    "workspace_name": self.root.name or "workspace",
+                    "default_datastore": DEFAULT_DATASTORE,
+                }
+            )
+        sync_directory(self.directory)
+
+    @classmethod
+    def at(cls, directory: Path, origin: str) -> "Workspace":
+        """Return the workspace in `directory`, or the one whose `.azureml/` it is.
+
+        Raises:
+            NotFoundError: there is none; `origin` says who named the directory.
+        """
+        root = Path(os.path.abspath(directory))  # as in init
+        if _is_workspace(root):
+            return cls(root)
+        if root.name == ".azureml" and _is_workspace(root.parent):
+            return cls(root.parent)
+        raise NotFoundError(f"{origin}: {root} holds no workspace; make one with `mountd workspace init {root}`")
+
+    @classmethod
+    def discover(cls, explicit: Path | None, environ: Mapping[str, str], cwd: Path) -> "Workspace | None":
+        """Return the workspace to use, None if there is none.
+
+        The first of: `explicit`, `$MOUNTD_WORKSPACE`, `cwd` and its parents, the user's (`$XDG_CONFIG_HOME/mountd` or
+        `~/.config/mountd`), `/etc/mountd`.
+
+        Raises:
+            NotFoundError: `explicit` or the variable names a directory without a workspace.
+        """
+        if explicit is not None:
+            return cls.at(cwd / explicit, "--workspace")
+        named = environ.get("MOUNTD_WORKSPACE")
+        if named:
+            return cls.at(cwd / named, "MOUNTD_WORKSPACE")
+        candidates = [cwd, *cwd.parents]
+        home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
+        if home.startswith("/"):
+            candidates.append(Path(home) / "mountd")
+        candidates.append(Path("/etc/mountd"))
+        return next((cls(candidate) for candidate in candidates if _is_workspace(candidate)), None)
+
+    def config(self) -> dict[str, Any]:
+        """Return what `config.json` holds; empty if there is no such file.
+
+        Raises:
+            UsageError: it is malformed.
+        """
+        path = self.directory / "config.json"
+        return load_json(read_text(path), str(path)) if path.exists() else {}
+
+    @property
+    def names_azure(self) -> bool:
+        """Whether `config.json` names a workspace of Azure's, not one that `init` made up."""
+        return self.config().get("subscription_id") not in (None, "", _NO_SUBSCRIPTION)
+
+    @property
+    def default_name(self) -> str:
+        """The default datastore's name.
+
+        Raises:
+            UsageError: `config.json` is malformed.
+        """
+        name = self.config().get("default_datastore", DEFAULT_DATASTORE)
+        if not isinstance(name, str) or not is_datastore_name(name):
+            raise UsageError(f"{self.directory / 'config.json'}: default_datastore: must be a datastore's name")
+        return name.lower()
+
+    def names(self) -> list[str]:
+        """Return the names of all datastores, sorted."""
+        with _file_errors(self.datastores_directory):
+            files = [entry for entry in self.datastores_directory.glob("*.yml") if not entry.name.startswith(".")]
+        return sorted(entry.stem for entry in files)
+
+    def datastores(self) -> list[Datastore]:
+        """Return all datastores, sorted by name.
+
+        Raises:
+            UsageError: a file is malformed.
+        """
+        return [self.datastore(name) for name in self.names()]
+
+    def datastore(self, name: str) -> Datastore:
+        """Return the datastore `name`.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            UsageError: its file is malformed.
+        """
+        path = self._existing(name)
+        datastore = decode_datastore(load_yaml(read_text(path), str(path)), str(path))
+        if datastore.name != path.stem:
+            raise UsageError(f"{path}: name: is {datastore.name!r}, but the file's name says {path.stem!r}")
+        return datastore
+
+    def add(self, datastore: Datastore, *, overwrite: bool = False) -> Datastore:
+        """Store `datastore` and return it as stored.
+
+        Raises:
+            ExistsError: the name is taken and `overwrite` is false.
+            UsageError: a field holds what no storage account can have.
+        """
+        datastore = check_datastore(datastore, f"datastore {datastore.name}")
+        path = self._file(datastore.name)
+        with _file_errors(path):
+            self.datastores_directory.mkdir(mode=0o700, exist_ok=True)
+            try:
+                write_file(path, encode_datastore(datastore), overwrite=overwrite)
+            except FileExistsError:
+                raise ExistsError(
+                    f"datastore {datastore.name}: exists in {self.root}; replace it with --overwrite or remove it first"
+                ) from None
+        return datastore
+
+    def remove(self, name: str) -> None:
+        """Forget the datastore `name`; what is stored there stays.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            UsageError: it is the default.
+        """
+        path = self._existing(name)
+        if path.stem == self.default_name:
+            raise UsageError(f"datastore {path.stem}: is the default; make another one the default first")
+        with _file_errors(path):
+            path.unlink()
+            sync_directory(path.parent)
+
+    def set_default(self, name: str) -> None:
+        """Make the datastore `name` the default.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        path = self._existing(name)
+        with _file_errors(self.directory / "config.json"):
+            self._write_config(self.config() | {"default_datastore": path.stem})
+
+    def _write_config(self, config: Mapping[str, Any]) -> None:
+        data = json.dumps(config, indent=2).encode() + b"\n"
+        write_file(self.directory / "config.json", data, overwrite=True)
+
+    def _file(self, name: str) -> Path:
+        if not is_datastore_name(name):
+            raise UsageError(f"datastore {name!r}: is no datastore name: it is {DATASTORE_RULE}")
+        return self.datastores_directory / f"{name.lower()}.yml"
+
+    def _existing(self, name: str) -> Path:
+        path = self._file(name)
+        if not path.is_file():
+            known = ", ".join(self.names()) or "none"
+            raise NotFoundError(f"datastore {name}: there is none of that name in {self.root} (there are: {known})")
+        return path
+
+
+def _is_workspace(root: Path) -> bool:
+    # azureml-core keeps its login in ~/.azureml, so the directory alone says nothing.
+    directory = root / ".azureml"
+    try:
+        return (directory / "config.json").is_file() or (directory / "datastores").is_dir()
+    except OSError:
+        return False
+
+
+def _make_directory(path: Path, undo: contextlib.ExitStack) -> None:
+    if not path.is_dir():
+        path.mkdir(mode=0o700)
+        undo.callback(_remove_empty, path)
+
+
+def _remove_empty(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+@contextlib.contextmanager
+def _no_traces() -> Iterator[contextlib.ExitStack]:
+    """Run what was pushed on the stack, last first, if the block fails."""
+    with contextlib.ExitStack() as undo:
+        yield undo
+        undo.pop_all()
+
+
+@contextlib.contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except MountdError:
+        raise
+    except PermissionError as error:
+        raise DeniedError(f"{error.filename or path}: permission to write it is missing") from None
+    except (NotADirectoryError, FileExistsError) as error:
+        raise UsageError(f"{error.filename or path}: a file is where a directory is needed") from None
+    except OSError as error:
+        kind = {errno.ENOSPC: NoRoomError, errno.EDQUOT: NoRoomError, errno.EROFS: ReadOnlyError}.get(error.errno or 0)
+        raise (kind or UnavailableError)(f"{error.filename or path}: {error.strerror}") from None
