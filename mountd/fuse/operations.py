@@ -1,0 +1,152 @@
+"""The kernel's requests, translated and handed to the file system; nothing is decided here.
+
+No exception may leave a handler but `FUSEError`: any other would end the session and leave every program with
+ENOTCONN. Whatever is not expected becomes EIO, one log line with its traceback, and a count.
+
+Reads are admitted through a limiter that leaves tasks over for everything else: reads that wait for a slow store cannot
+keep `stat` from being answered.
+"""
+
+import errno
+import functools
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import pyfuse3
+import structlog
+import trio
+
+from mountd.errors import MountdError
+from mountd.fuse.convert import FOREVER_S, AttributeMaker, to_errno
+from mountd.vfs.filesystem import FileSystem
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+
+log = structlog.get_logger("mountd.fuse")
+
+
+def handler(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Let nothing but `FUSEError` out of a request handler."""
+
+    @functools.wraps(operation)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await operation(*args, **kwargs)
+        except pyfuse3.FUSEError:
+            raise
+        except MountdError as error:
+            raise pyfuse3.FUSEError(to_errno(error)) from error
+        except Exception as error:
+            operations: Operations = args[0]  # type: ignore[assignment] # methods only
+            operations.unexpected_errors += 1
+            log.exception("handler failed", operation=operation.__name__)
+            raise pyfuse3.FUSEError(errno.EIO) from error
+
+    return guarded
+
+
+class Operations(pyfuse3.Operations):
+    """The request handlers of one session, which is mounted read-only: the kernel itself answers writes with EROFS.
+
+    Args:
+        filesystem: does the work.
+        attributes: makes the kernel's attributes.
+        concurrent_reads: READ requests worked on at once.
+    """
+
+    supports_dot_lookup = True
+    enable_writeback_cache = False
+
+    def __init__(self, filesystem: FileSystem, attributes: AttributeMaker, *, concurrent_reads: int) -> None:
+        super().__init__()
+        self._fs = filesystem
+        self._attributes = attributes
+        self._read_places = trio.Semaphore(concurrent_reads)
+        self.unexpected_errors = 0
+
+    @handler
+    async def lookup(
+        self, parent_inode: pyfuse3.InodeT, name: pyfuse3.FileNameT, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        looked = await self._fs.lookup(parent_inode, name)
+        if looked.attributes is None:
+            return self._attributes.absent(looked.valid_s)
+        return self._attributes.entry(looked.attributes, looked.valid_s)
+
+    @handler
+    async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
+        for ino, count in inode_list:
+            self._fs.forget(ino, count)
+
+    @handler
+    async def getattr(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        return self._attributes.entry(self._fs.getattr(inode), FOREVER_S)
+
+    @handler
+    async def open(self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        if flags & WRITING:
+            raise pyfuse3.FUSEError(errno.EROFS)
+        number = await self._fs.open(inode)
+        return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), keep_cache=True)
+
+    @handler
+    async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
+        async with self._read_places:
+            return await self._fs.read(fh, off, size)  # type: ignore[return-value] # any buffer will do
+
+    @handler
+    async def flush(self, fh: pyfuse3.FileHandleT) -> None:
+        return None
+
+    @handler
+    async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
+        return None
+
+    @handler
+    async def release(self, fh: pyfuse3.FileHandleT) -> None:
+        self._fs.release(fh)
+
+    @handler
+    async def opendir(self, inode: pyfuse3.InodeT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileHandleT:
+        return pyfuse3.FileHandleT(self._fs.opendir(inode))
+
+    @handler
+    async def readdir(self, fh: pyfuse3.FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        entry: pyfuse3.EntryAttributes | None = None
+        for name, attributes, valid_s, next_offset, node in await self._fs.entries(fh, start_id):
+            if entry is None:
+                entry = self._attributes.entry(attributes, valid_s)
+            else:
+                self._attributes.fill(entry, attributes, valid_s)
+            taken = pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, next_offset)
+            if node is not None:
+                if taken:
+                    self._fs.taken(node)
+                else:
+                    self._fs.not_taken(node)
+            if not taken:
+                break
+
+    @handler
+    async def releasedir(self, fh: pyfuse3.FileHandleT) -> None:
+        self._fs.release(fh)
+
+    @handler
+    async def fsyncdir(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
+        return None
+
+    @handler
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        capacity = self._fs.statfs()
+        data = pyfuse3.StatvfsData()
+        data.f_bsize = data.f_frsize = 4096
+        data.f_blocks = capacity.total_bytes // 4096
+        data.f_bfree = data.f_bavail = capacity.free_bytes // 4096
+        data.f_files = capacity.files
+        data.f_ffree = data.f_favail = capacity.files
+        data.f_namemax = 255
+        return data

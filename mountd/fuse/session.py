@@ -1,0 +1,99 @@
+"""One pyfuse3 session: mount, serve, unmount. pyfuse3 keeps its session in module globals: one for each process."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pyfuse3
+import structlog
+import trio
+
+from mountd.errors import SetupError
+from mountd.fuse.fastpath import FastPath, fuse_descriptors
+from mountd.fuse.operations import Operations
+from mountd.fuse.tuning import tune
+
+log = structlog.get_logger("mountd.fuse")
+
+TASKS = 1000
+"""Requests worked on at once; each costs an untouched megabyte of address space."""
+CONCURRENT_READS = 900
+"""READs among them; the rest stays free for everything else."""
+IDLE_TASKS = 10
+"""pyfuse3's tasks beyond these end when they have nothing to do."""
+FINISH_S = 5.0
+"""How long requests under way may take to end once the session is to stop."""
+
+
+class Session:
+    """The session of this process."""
+
+    def __init__(self, operations: Operations, mountpoint: str, *, source: str, allow_other: bool) -> None:
+        self._operations = operations
+        self._mountpoint = mountpoint
+        self._options = set(pyfuse3.default_options)
+        self._options |= {f"fsname={_option_value(source)}", "subtype=mountd", "ro"}
+        if allow_other:
+            self._options.add("allow_other")
+        self._stop = trio.Event()
+        self.tuning: dict[str, str] = {}
+        """What the kernel was told, for people."""
+
+    def request_stop(self) -> None:
+        """Make `serve` unmount and return."""
+        self._stop.set()
+
+    async def serve(self, *, started: Callable[[], None]) -> str:
+        """Mount and serve until somebody unmounts ("unmounted") or `request_stop` is called ("stopped").
+
+        Calls `started` when the mount is in the mount table and requests are about to be answered.
+
+        Raises:
+            SetupError: the kernel refused the mount.
+        """
+        before = fuse_descriptors()
+        try:
+            pyfuse3.init(self._operations, self._mountpoint, self._options)
+        except RuntimeError as error:
+            raise SetupError(
+                f"mount {self._mountpoint}: the kernel or fusermount3 refused; check that /dev/fuse exists and may be "
+                "opened, that fuse3 is installed, and for --allow-other that /etc/fuse.conf says user_allow_other"
+            ) from error
+        fast = self._fast_path(fuse_descriptors() - before)
+        try:
+            self.tuning = tune(self._mountpoint)
+            for setting, outcome in self.tuning.items():
+                log.info("kernel setting", setting=setting, outcome=outcome)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_on_request, nursery.cancel_scope)
+                started()
+                # A session that fails here leaves by an exception: the supervisor sees the worker end and mends it.
+                await pyfuse3.main(min_tasks=IDLE_TASKS, max_tasks=TASKS)
+                nursery.cancel_scope.cancel()
+        finally:
+            fast()
+            with suppress(RuntimeError):
+                pyfuse3.close(unmount=True)
+        return "stopped" if self._stop.is_set() else "unmounted"
+
+    def _fast_path(self, descriptors: set[int]) -> Callable[[], None]:
+        """Install the fast path and return what removes it."""
+        if len(descriptors) != 1:
+            log.warning("fast path off", reason=f"{len(descriptors)} descriptors of /dev/fuse")
+            return lambda: None
+        fast = FastPath(descriptors.pop())
+        if not fast.available:
+            log.warning("fast path off", reason="this pyfuse3 has no such hook")
+        fast.install()
+        return fast.remove
+
+    async def _end_on_request(self, serving: trio.CancelScope) -> None:
+        await self._stop.wait()
+        pyfuse3.terminate()
+        await trio.sleep(FINISH_S)
+        log.warning("requests under way were cut off", after_s=FINISH_S)
+        serving.cancel()
+
+
+def _option_value(text: str) -> str:
+    """Escape what separates mount options."""
+    return text.replace("\\", "\\\\").replace(",", "\\,")

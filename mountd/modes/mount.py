@@ -1,0 +1,133 @@
+"""The composition of one mount: store, tree, cache, file system, FUSE session. Runs in a worker process."""
+
+import time
+
+import trio
+
+from mountd.aio.retry import RetryPolicy
+from mountd.cache.block_cache import BlockCache
+from mountd.cache.version import Fetch, ObjectVersion
+from mountd.errors import ChangedError
+from mountd.fuse.convert import AttributeMaker
+from mountd.fuse.operations import Operations
+from mountd.fuse.session import CONCURRENT_READS, Session
+from mountd.modes.mount_spec import MountSpec
+from mountd.observe.statistics import MountStatistics
+from mountd.stores.base import Store
+from mountd.stores.guarded import GuardedStore
+from mountd.stores.open import open_store, probe
+from mountd.stores.single import SingleObjectStore
+from mountd.tree.namespace import Namespace
+from mountd.units import ByteRange
+from mountd.vfs.filesystem import FileSystem
+
+DEADLINE_MARGIN_S = 5.0
+"""The file system's own deadline comes after the store's, whose error says what was wrong."""
+
+
+class ServedMount:
+    """A mount that is being served, as its worker sees it."""
+
+    def __init__(
+        self,
+        spec: MountSpec,
+        store: GuardedStore,
+        namespace: Namespace,
+        cache: BlockCache,
+        filesystem: FileSystem,
+        operations: Operations,
+        session: Session,
+    ) -> None:
+        self._spec = spec
+        self._store = store
+        self._namespace = namespace
+        self._cache = cache
+        self._filesystem = filesystem
+        self._operations = operations
+        self._session = session
+
+    def statistics(self) -> MountStatistics:
+        """Return the counters as they are now."""
+        budget = self._cache.budget
+        return MountStatistics(
+            reads=self._filesystem.reads,
+            bytes_read=self._filesystem.bytes_read,
+            bytes_fetched=self._store.bytes_read,
+            store_requests=self._store.requests,
+            store_retries=self._store.retries,
+            store_errors=self._store.errors,
+            cache_hits=self._cache.counters.hits,
+            cache_misses=self._cache.counters.misses,
+            memory_used=budget.used,
+            memory_limit=budget.limit,
+            memory_peak=budget.peak,
+            inodes=len(self._namespace.inodes),
+            open_handles=self._filesystem.open_handles,
+            changed_objects=self._namespace.inodes.changed_objects,
+            handler_errors=self._operations.unexpected_errors,
+            hidden_names=self._namespace.hidden_names,
+            waiting_for=self._store.slow_now(),
+        )
+
+    def describe(self) -> dict[str, str]:
+        """Return what people may want to know beyond the counters."""
+        mode = self._spec.options.mode
+        streaming = "streaming through memory (this version has no disk cache)"
+        return {"mode": streaming if mode == "auto" else mode, **self._session.tuning}
+
+    def request_stop(self) -> None:
+        """Make `serve_mount` unmount and return."""
+        self._session.request_stop()
+
+
+async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMount] = trio.TASK_STATUS_IGNORED) -> str:
+    """Mount and serve until unmounted; return why it ended: "unmounted" or "stopped".
+
+    Reports started once the kernel has the mount and requests are about to be answered.
+
+    Raises:
+        MountdError: the store or the kernel refused; the message names the step.
+    """
+    options, location = spec.options, spec.location
+    guarded = open_store(location.store, policy=RetryPolicy(deadline_s=options.request_deadline_s))
+    try:
+        store, root = await _rooted(guarded, location.path)
+        async with trio.open_nursery() as nursery:
+            namespace = Namespace(store, root, nursery, ttl_s=options.attr_ttl_s)
+            cache = BlockCache(_fetch_from(store), nursery, limit_bytes=options.memory_bytes)
+            filesystem = FileSystem(
+                namespace,
+                cache,
+                started_ns=time.time_ns(),
+                deadline_s=options.request_deadline_s + DEADLINE_MARGIN_S,
+                ttl_s=options.attr_ttl_s,
+            )
+            attributes = AttributeMaker(
+                uid=options.uid, gid=options.gid, file_mode=options.file_mode, dir_mode=options.dir_mode
+            )
+            operations = Operations(filesystem, attributes, concurrent_reads=CONCURRENT_READS)
+            session = Session(operations, spec.mountpoint, source=location.source, allow_other=options.allow_other)
+            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session)
+            reason = await session.serve(started=lambda: task_status.started(served))
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(2, shield=True):
+            await guarded.aclose()
+    return reason
+
+
+async def _rooted(store: GuardedStore, path: str) -> tuple[Store, str]:
+    """Return the store to show and the key of its root; a single object becomes a store of its own."""
+    if await probe(store, path) == "file":
+        return SingleObjectStore(store, path), ""
+    return store, path
+
+
+def _fetch_from(store: Store) -> Fetch:
+    async def fetch(version: ObjectVersion, wanted: ByteRange) -> memoryview:
+        chunk = await store.read(version.key, wanted.start, wanted.length, if_match=version.etag)
+        if chunk.etag != version.etag:
+            raise ChangedError(f"{version.key}: the store answered with another version than asked for")
+        return chunk.data
+
+    return fetch

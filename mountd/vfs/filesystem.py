@@ -1,0 +1,264 @@
+"""All file-system operations of one mount, without a kernel.
+
+Takes and gives inode numbers, handle numbers, names as bytes and `Attributes`. Rules kept here (see docs/SEMANTICS.md):
+
+- An open file is one version. `open` brings its first bytes with `If-Match` before it answers, so that a replaced
+  object is noticed there: the inode is refused with ESTALE, on which the kernel looks the name up again, unseen by
+  the caller.
+- That second lookup answers with a version whose first bytes are in memory already, so that it can be opened.
+- A read that finds its version gone, and not held, is ESTALE; bytes of two versions never meet in one handle.
+- Every operation that may wait has a deadline and ends in an error that has an errno.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from mountd.cache.block_cache import BlockCache, CachedObject
+from mountd.cache.version import ObjectVersion
+from mountd.errors import (
+    ChangedError,
+    DeadlineError,
+    IsDirectoryError,
+    NotDirectoryError,
+    NotFoundError,
+    StaleHandleError,
+)
+from mountd.tree.inodes import DirectoryNode, FileNode, Node
+from mountd.tree.listing import Listing
+from mountd.tree.namespace import Answer, Namespace
+from mountd.units import KIB, MIB
+from mountd.vfs.attributes import Attributes, Capacity, Listed, Looked
+from mountd.vfs.handles import DirectoryHandle, FileHandle, HandleTable
+
+WHOLE_AT_OPEN = 1 * MIB
+"""Files up to this size are fetched whole by `open`: one request for open, read and close together."""
+START_AT_OPEN = 256 * KIB
+"""What `open` fetches of larger files: what most formats keep their headers in, and the kernel's first request."""
+PINNED_LOOKUPS = 30
+"""Tries to find a version that stays long enough to fetch its first bytes, under the operation's deadline."""
+NOMINAL_BYTES = 1 << 50
+"""What `statfs` reports: object stores have no capacity, and installers refuse a file system of size 0."""
+FIRST_ENTRY = 2
+"""Directory offsets 0 and 1 are `.` and `..`; entry i of the listing is at i + 2."""
+
+
+class FileSystem:
+    """The operations.
+
+    Args:
+        namespace: names to nodes.
+        cache: bytes of versions.
+        started_ns: modification time of directories, which have none of their own; nanoseconds since 1970 UTC.
+        deadline_s: the longest an operation may wait.
+        ttl_s: how long names may be used without asking.
+    """
+
+    def __init__(
+        self, namespace: Namespace, cache: BlockCache, *, started_ns: int, deadline_s: float, ttl_s: float
+    ) -> None:
+        self._namespace = namespace
+        self._inodes = namespace.inodes
+        self._cache = cache
+        self._started_ns = started_ns
+        self._deadline_s = deadline_s
+        self._ttl_s = ttl_s
+        self._handles = HandleTable()
+        self.reads = 0
+        self.bytes_read = 0
+
+    @property
+    def open_handles(self) -> int:
+        """Files and directories open now."""
+        return len(self._handles)
+
+    # ---- names
+
+    async def lookup(self, parent: int, name: bytes) -> Looked:
+        """Say what `name` stands for; a found one counts as looked up until `forget`."""
+        directory = self._directory(parent)
+        if name in (b".", b".."):
+            node: Node = directory if name == b"." else directory.parent or directory
+            node.lookups += 1
+            return Looked(self._attributes(node), self._ttl_s)
+        with self._deadline("lookup", name):
+            if self._namespace.doubted(directory, name):
+                answer = await self._lookup_pinned(directory, name)
+            else:
+                answer = await self._namespace.lookup(directory, name)
+        if answer.node is None:
+            return Looked(None, answer.valid_s)
+        answer.node.lookups += 1
+        return Looked(self._attributes(answer.node), answer.valid_s)
+
+    def forget(self, ino: int, count: int) -> None:
+        """The kernel takes back `count` lookups."""
+        self._inodes.forget(ino, count)
+
+    def getattr(self, ino: int) -> Attributes:
+        """Return the attributes of an inode; needs no storage, because an inode is one version."""
+        return self._attributes(self._node(ino))
+
+    def statfs(self) -> Capacity:
+        """Return a nominal capacity."""
+        return Capacity(NOMINAL_BYTES, NOMINAL_BYTES, 1 << 40)
+
+    async def _lookup_pinned(self, directory: DirectoryNode, name: bytes) -> Answer:
+        """Look a name up until a version is found whose first bytes could be fetched."""
+        answer = await self._namespace.lookup(directory, name)
+        for _ in range(PINNED_LOOKUPS):
+            node = answer.node
+            if not isinstance(node, FileNode):
+                break
+            cached = self._acquire(node)
+            try:
+                await self._fetch_start(node, cached)
+                break
+            except (ChangedError, NotFoundError):
+                self._namespace.doubt(node)
+            finally:
+                self._cache.release(cached)
+            answer = await self._namespace.lookup(directory, name)
+        return answer
+
+    # ---- files
+
+    async def open(self, ino: int) -> int:
+        """Open a file and return a handle.
+
+        Raises:
+            StaleHandleError: the inode's version is no longer what its name stands for; look it up again.
+        """
+        node = self._node(ino)
+        if isinstance(node, DirectoryNode):
+            raise IsDirectoryError(f"{node.key}: is a directory")
+        with self._deadline("open", node.name):
+            if self._ttl_s > 0 and not node.stale:
+                answer = await self._namespace.lookup(node.parent, node.name)
+                if answer.node is not node:
+                    raise StaleHandleError(f"{node.key}: was replaced")
+            if node.stale:
+                raise StaleHandleError(f"{node.key}: was replaced")
+            cached = self._acquire(node)
+            self._inodes.hold(node)
+            try:
+                if not node.delivered:
+                    await self._fetch_start(node, cached)
+            except BaseException as error:
+                if isinstance(error, ChangedError | NotFoundError):
+                    self._namespace.doubt(node)
+                self._inodes.let_go(node)
+                self._cache.release(cached)
+                if isinstance(error, ChangedError | NotFoundError):
+                    raise StaleHandleError(f"{node.key}: was replaced") from error
+                raise
+        return self._handles.add(FileHandle(node, cached))
+
+    async def read(self, number: int, offset: int, length: int) -> memoryview | bytes:
+        """Return up to `length` bytes from `offset` on; fewer only at the end of the file.
+
+        Raises:
+            StaleHandleError: the version is gone and these bytes of it are not held.
+        """
+        handle = self._handles.file(number)
+        node, cached = handle.node, handle.cached
+        self.reads += 1
+        stop = min(offset + length, node.size)
+        if offset >= stop:
+            return b""
+        try:
+            with self._deadline("read", node.name):
+                data = await self._cache.read(cached, offset, stop)
+        except (ChangedError, NotFoundError) as error:
+            self._namespace.doubt(node)
+            raise StaleHandleError(f"{node.key}: was replaced while it was open") from error
+        if stop == node.size:
+            node.delivered = True
+        self.bytes_read += stop - offset
+        return data
+
+    def release(self, number: int) -> None:
+        """Close a file or directory handle."""
+        handle = self._handles.remove(number)
+        if isinstance(handle, FileHandle):
+            self._cache.release(handle.cached)
+        if handle is not None:
+            self._inodes.let_go(handle.node)
+
+    async def _fetch_start(self, node: FileNode, cached: CachedObject) -> None:
+        await self._cache.warm(cached, 0, node.size if node.size <= WHOLE_AT_OPEN else START_AT_OPEN)
+
+    def _acquire(self, node: FileNode) -> CachedObject:
+        return self._cache.acquire(ObjectVersion(node.key, node.etag, node.size))
+
+    # ---- directories
+
+    def opendir(self, ino: int) -> int:
+        """Open a directory and return a handle."""
+        node = self._directory(ino)
+        self._inodes.hold(node)
+        return self._handles.add(DirectoryHandle(node))
+
+    async def entries(self, number: int, offset: int) -> Iterator[Listed]:
+        """Return the entries from `offset` on that are here; waits until there is one, or the end is known.
+
+        Fewer entries than the directory holds is no end: only an empty answer is.
+        """
+        handle = self._handles.directory(number)
+        listing = handle.listing
+        if listing is None or offset == 0:
+            listing = handle.listing = self._namespace.listing(handle.node)
+        first = max(0, offset - FIRST_ENTRY)
+        if offset > 0 and first >= len(listing) and not listing.complete:
+            with self._deadline("readdir", handle.node.name):
+                await listing.wait_until(lambda it: len(it) > first)
+        return self._entries(handle, listing, offset)
+
+    def _entries(self, handle: DirectoryHandle, listing: Listing, offset: int) -> Iterator[Listed]:
+        node = handle.node
+        if offset <= 0:
+            yield Listed(b".", self._attributes(node), 0.0, 1, None)
+        if offset <= 1:
+            yield Listed(b"..", self._attributes(node.parent or node), 0.0, 2, None)
+        for index in range(max(0, offset - FIRST_ENTRY), len(listing)):
+            child, valid_s = self._namespace.entry_node(node, listing, index)
+            if child is None:
+                continue
+            yield Listed(listing.name(index), self._attributes(child), valid_s, index + FIRST_ENTRY + 1, child)
+
+    def taken(self, node: Node) -> None:
+        """The kernel took an entry of `entries`: it counts as looked up until `forget`."""
+        node.lookups += 1
+
+    def not_taken(self, node: Node) -> None:
+        """The kernel did not take an entry of `entries`."""
+        self._inodes.drop_if_unknown(node)
+
+    # ---- inside
+
+    def _attributes(self, node: Node) -> Attributes:
+        if isinstance(node, FileNode):
+            return Attributes(node.ino, False, node.size, node.mtime_ns)
+        return Attributes(node.ino, True, 0, self._started_ns)
+
+    def _node(self, ino: int) -> Node:
+        node = self._inodes.get(ino)
+        if node is None:
+            raise StaleHandleError(f"inode {ino} is not known")
+        return node
+
+    def _directory(self, ino: int) -> DirectoryNode:
+        node = self._node(ino)
+        if not isinstance(node, DirectoryNode):
+            raise NotDirectoryError(f"{node.key}: is not a directory")
+        return node
+
+    @contextmanager
+    def _deadline(self, operation: str, name: bytes) -> Iterator[None]:
+        try:
+            with trio.fail_after(self._deadline_s):
+                yield
+        except trio.TooSlowError:
+            what = name.decode("utf-8", "replace")
+            raise DeadlineError(f"{operation} {what}: no progress for {self._deadline_s:g} s") from None
