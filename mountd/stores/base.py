@@ -10,6 +10,8 @@ where keys hold a `/`. Keys are `str` without a leading slash. Rules that every 
   except at the end of the object.
 - A directory is whatever a key, a `dir/` marker or a marker with metadata `hdi_isfolder` implies. Markers are never
   listed as objects: they show up in `Page.directories`.
+- What a store holds is listed even where no POSIX path can express it: `a//b` shows as the directory `a/` of `a`, `/x`
+  as the directory "" of the root, segments may be `.` and `..`. Callers hide these names; they never walk into "".
 - Nothing here retries: `stores.guarded` does, under one deadline. Every call ends by its own timeouts.
 - Only `MountdError`s come out; no message holds a secret.
 """
