@@ -1,0 +1,222 @@
+"""A store that tries again, keeps a deadline, counts, and believes nothing unchecked.
+
+Wraps any store. Each call has one deadline for all its tries together; the inner store never tries twice. Answers are
+checked against what was asked: bytes missing are a `CorruptError` (and tried again), bytes of another version a
+`ChangedError`, so that whoever reads above may rely on the rules of `stores.base`.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+import trio
+
+from mountd.aio.retry import RetryPolicy, retrying
+from mountd.errors import ChangedError, CorruptError, ExistsError, MountdError, NotFoundError, UnavailableError
+from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, Store, Upload
+from mountd.units import ETag
+
+T = TypeVar("T")
+
+SLOW_AFTER_S = 1.0
+"""A call that runs for longer is worth a line in `mountd status`."""
+
+
+class InFlight(NamedTuple):
+    """A call that has not returned yet."""
+
+    operation: str
+    name: str
+    seconds: float
+    """Since the call began, tries and pauses included."""
+    tries: int
+
+
+class _Running:
+    __slots__ = ("name", "operation", "started", "tries")
+
+    def __init__(self, operation: str, name: str) -> None:
+        self.operation = operation
+        self.name = name
+        self.started = trio.current_time()
+        self.tries = 0
+
+
+class GuardedStore:
+    """Deadlines, retries, checks and counters around `inner`.
+
+    Args:
+        inner: the store that is asked.
+        policy: pauses between tries, and the deadline of each call.
+    """
+
+    def __init__(self, inner: Store, policy: RetryPolicy) -> None:
+        self._inner = inner
+        self._policy = policy
+        self._running: set[_Running] = set()
+        self.calls: Counter[str] = Counter()
+        """Calls by operation, each counted once however often it was tried."""
+        self.requests = 0
+        """Tries of calls, first and later ones. A call may cost an inner store more than one request."""
+        self.retries = 0
+        """Tries after the first."""
+        self.errors = 0
+        """Calls that failed for good, answers like "there is none" not included."""
+        self.bytes_read = 0
+        self.bytes_written = 0
+
+    @property
+    def name(self) -> str:
+        """What the store is, for people."""
+        return self._inner.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the store can do."""
+        return self._inner.capabilities
+
+    def in_flight(self) -> list[InFlight]:
+        """Return the calls that run now, slowest first."""
+        now = trio.current_time()
+        running = sorted(self._running, key=lambda call: call.started)
+        return [InFlight(call.operation, call.name, now - call.started, call.tries) for call in running]
+
+    def slow_now(self) -> list[str]:
+        """Return a line for each call that runs for longer than `SLOW_AFTER_S`, slowest first."""
+        return [
+            f"{call.operation} {call.name or '/'} for {call.seconds:.1f} s"
+            + (f", try {call.tries}" if call.tries > 1 else "")
+            for call in self.in_flight()
+            if call.seconds >= SLOW_AFTER_S
+        ]
+
+    # ---- the protocol
+
+    async def list_page(self, directory: str, marker: str | None = None, *, limit: int | None = None) -> Page:
+        """Return a page of the direct children of `directory`."""
+        return await self.call("list", directory, lambda: self._inner.list_page(directory, marker, limit=limit))
+
+    async def walk_page(self, directory: str, marker: str | None = None) -> Page:
+        """Return a page of everything below `directory`."""
+        return await self.call("list", directory, lambda: self._inner.walk_page(directory, marker))
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """Return the current version of the object `key`."""
+        return await self.call("stat", key, lambda: self._inner.stat(key))
+
+    async def is_directory(self, key: str) -> bool:
+        """Whether anything lies below `key`."""
+        return await self.call("list", key, lambda: self._inner.is_directory(key))
+
+    async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:
+        """Return the bytes [start, start + length) of `key`."""
+
+        async def attempt() -> Chunk:
+            chunk = await self._inner.read(key, start, length, if_match=if_match)
+            expected = max(0, min(length, chunk.size - start))
+            if chunk.data.nbytes != expected:
+                raise CorruptError(
+                    f"read {self.name}/{key}: {chunk.data.nbytes} bytes came, not the {expected} at {start}; "
+                    "the connection or a proxy cut the answer"
+                )
+            if if_match is not None and chunk.etag != if_match:
+                raise ChangedError(f"read {self.name}/{key}: the store answered with another version than asked for")
+            return chunk
+
+        chunk = await self.call("read", key, attempt)
+        self.bytes_read += chunk.data.nbytes
+        return chunk
+
+    async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
+        """Write a whole small object at once."""
+        unsure = False  # a try failed after it may have written
+
+        async def attempt() -> ObjectInfo:
+            nonlocal unsure
+            try:
+                return await self._inner.put(key, data, overwrite=overwrite)
+            except ExistsError:
+                written = await self._same(key, data) if unsure else None
+                if written is None:
+                    raise
+                return written
+            except UnavailableError:
+                unsure = True
+                raise
+
+        info = await self.call("write", key, attempt)
+        self.bytes_written += data.nbytes
+        return info
+
+    async def begin_upload(self, key: str, size: int, *, overwrite: bool = True) -> Upload:
+        """Start writing an object in parts."""
+        upload = await self.call("write", key, lambda: self._inner.begin_upload(key, size, overwrite=overwrite))
+        return _GuardedUpload(self, key, upload)
+
+    async def aclose(self) -> None:
+        """Close the inner store."""
+        await self._inner.aclose()
+
+    # ---- inside
+
+    async def _same(self, key: str, data: memoryview) -> ObjectInfo | None:
+        """Return the version of `key` if it holds `data`: an earlier try wrote it, and only its answer was lost."""
+        info = await self._inner.stat(key)
+        if info.size != data.nbytes:
+            return None
+        chunk = await self._inner.read(key, 0, info.size, if_match=info.etag)
+        return info if chunk.data == data else None
+
+    async def call(self, operation: str, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Run `attempt` under the policy, counted and shown as `operation` on `name`."""
+        self.calls[operation] += 1
+        running = _Running(operation, name)
+
+        async def counted() -> T:
+            running.tries += 1
+            self.requests += 1
+            if running.tries > 1:
+                self.retries += 1
+            return await attempt()
+
+        self._running.add(running)
+        try:
+            return await retrying(counted, what=f"{operation} {self.name}/{name}", policy=self._policy)
+        except MountdError as error:
+            if not _is_an_answer(error):
+                self.errors += 1
+            raise
+        finally:
+            self._running.discard(running)
+
+
+def _is_an_answer(error: MountdError) -> bool:
+    """Tell a plain "no" of the store from a failure."""
+    return isinstance(error, NotFoundError | ExistsError | ChangedError)
+
+
+class _GuardedUpload:
+    """An upload whose steps are tried again like every other call."""
+
+    def __init__(self, store: GuardedStore, key: str, inner: Upload) -> None:
+        self._store = store
+        self._key = key
+        self._inner = inner
+
+    @property
+    def part_bytes(self) -> int:
+        """The length of every part but the last."""
+        return self._inner.part_bytes
+
+    async def part(self, offset: int, data: memoryview) -> None:
+        """Send `data`, the bytes from `offset` on."""
+        await self._store.call("write", self._key, lambda: self._inner.part(offset, data))
+        self._store.bytes_written += data.nbytes
+
+    async def commit(self, size: int) -> ObjectInfo:
+        """Publish the object."""
+        return await self._store.call("write", self._key, lambda: self._inner.commit(size))
+
+    async def abort(self) -> None:
+        """Forget what was sent."""
+        await self._inner.abort()
