@@ -22,7 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from mountd.catalog.atomic_files import sync_directory, write_file
-from mountd.catalog.datastore import Datastore, LocalDatastore, check_datastore, decode_datastore, encode_datastore
+from mountd.catalog.datastore import (
+    Datastore,
+    LocalDatastore,
+    check_datastore,
+    decode_datastore,
+    describe_datastore,
+    encode_datastore,
+)
 from mountd.catalog.naming import DATASTORE_RULE, is_datastore_name
 from mountd.config.strict_yaml import load_json, load_yaml, read_text
 from mountd.errors import (
@@ -38,6 +45,7 @@ from mountd.errors import (
 
 DEFAULT_DATASTORE = "workspaceblobstore"
 _FIRST_DATASTORES = (DEFAULT_DATASTORE, "workspacefilestore")
+AZURE_KEYS = ("subscription_id", "resource_group", "workspace_name")
 _NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 
 
@@ -191,6 +199,27 @@ class Workspace:
         if datastore.name != path.stem:
             raise UsageError(f"{path}: name: is {datastore.name!r}, but the file's name says {path.stem!r}")
         return datastore
+
+    def describe(self) -> dict[str, Any]:
+        """Return what may be shown of the workspace: place, Azure's own names, datastores."""
+        config = self.config()
+        named = {key: config[key] for key in AZURE_KEYS if isinstance(config.get(key), str)}
+        return {
+            "directory": str(self.root),
+            **named,
+            "default_datastore": self.default_name,
+            "datastores": self.names(),
+        }
+
+    def describe_datastore(self, name: str) -> dict[str, Any]:
+        """Return what may be shown of the datastore `name`: everything but secrets.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            UsageError: its file is malformed.
+        """
+        shown = describe_datastore(self.datastore(name), self.datastores_directory)
+        return shown | {"default": shown["name"] == self.default_name}
 
     def add(self, datastore: Datastore, *, overwrite: bool = False) -> Datastore:
         """Store `datastore` and return it as stored.

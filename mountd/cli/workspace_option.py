@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 if TYPE_CHECKING:
@@ -17,9 +16,10 @@ _META_KEY = "mountd.workspace"
 
 
 def _remember(context: typer.Context, value: Path | None) -> Path | None:
-    # Click shares `meta` between the contexts of a command and of the groups before it.
-    if value is not None:
-        context.meta[_META_KEY] = value
+    # The parser shares `meta` between the contexts of a command and of the groups before it, and asks groups first.
+    if value is None:
+        return context.meta.get(_META_KEY)
+    context.meta[_META_KEY] = value
     return value
 
 
@@ -54,7 +54,4 @@ def open_workspace(explicit: Path | None) -> "Workspace | None":
     """
     from mountd.catalog.workspace import Workspace  # noqa: PLC0415 - keeps `mountd --help` quick
 
-    if explicit is None:
-        context = click.get_current_context(silent=True)
-        explicit = None if context is None else context.meta.get(_META_KEY)
     return Workspace.discover(explicit, os.environ, Path.cwd())

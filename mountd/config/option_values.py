@@ -11,6 +11,9 @@ from mountd.units import MIB, parse_duration, parse_size
 SMALLEST_MEMORY = 16 * MIB
 """Two blocks: less could not even read ahead."""
 
+NEVER_S = 1e9
+"""Thirty years stand for "never": infinity is no JSON number and no kernel timeout."""
+
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _PERCENT = re.compile(r"(\d{1,3})\s*%")
@@ -58,15 +61,15 @@ def parse_cache_size(text: str) -> str:
 
 
 def parse_ttl(text: str) -> float:
-    """Return seconds; `never` and `inf` are infinite."""
-    return float("inf") if text.strip().lower() in {"inf", "never"} else parse_duration(text)
+    """Return seconds, `NEVER_S` for `never` and `inf`."""
+    return NEVER_S if text.strip().lower() in {"inf", "never"} else min(NEVER_S, parse_duration(text))
 
 
 def parse_milliseconds(text: str) -> float:
     """Return seconds from whole milliseconds."""
     if not re.fullmatch(r"\s*\d+\s*", text):
         raise ValueError(f"{text!r} is not a whole number of milliseconds")
-    return int(text) / 1000
+    return min(NEVER_S, float(text) / 1000)
 
 
 def parse_deadline(text: str) -> float:
