@@ -97,21 +97,15 @@ class BlockCache:
         self._forget_if_empty(found)
 
     def read_nowait(self, found: CachedObject, start: int, stop: int) -> memoryview | None:
-        """Return the bytes [start, stop) if one held extent covers them, else None."""
-        extent = found.extents.at(start)
-        if extent is None or extent.data is None or stop > extent.stop:
-            return None
-        self._touch(found, extent, stop)
-        return extent.data[start - extent.start : stop - extent.start]
+        """Return the bytes [start, stop), which lie within the object, if they are held; else start fetching them.
 
-    async def read(self, found: CachedObject, start: int, stop: int) -> memoryview:
-        """Return the bytes [start, stop), which lie within the object.
-
-        Raises:
-            ChangedError, NotFoundError: the version is gone from the store and not all of these bytes are held.
-            MountdError: the fetch failed for good.
+        Takes note of the read and starts fetching ahead of it. None means: `collect` them, which will wait.
         """
-        data = self.read_nowait(found, start, stop)
+        extent = found.extents.at(start)
+        data = None
+        if extent is not None and extent.data is not None and stop <= extent.stop:
+            self._touch(found, extent, stop)
+            data = extent.data[start - extent.start : stop - extent.start]
         plan = found.readahead.observe(start, stop, stalled=data is None)
         if data is None and not found.extents.holds(start, stop):
             self.counters.misses += 1
@@ -120,9 +114,42 @@ class BlockCache:
             self.counters.hits += 1
         if plan.ahead is not None and not found.changed:
             self._fetch_ahead(found, plan.ahead, plan.part)
-        if data is not None:
-            return data
-        return await self._collect(found, start, stop)
+        return data
+
+    async def collect(self, found: CachedObject, start: int, stop: int) -> memoryview:
+        """Return the bytes [start, stop) once all of them are here.
+
+        Raises:
+            ChangedError, NotFoundError: the version is gone from the store and not all of these bytes are held.
+            MountdError: the fetch failed for good.
+        """
+        joined: memoryview | None = None
+        position = start
+        while position < stop:
+            extent = found.extents.at(position)
+            if extent is None:  # evicted while an earlier piece was on its way
+                self._want(found, ByteRange(position, stop))
+                continue
+            await self._arrival(extent)
+            # no await: the extent cannot be evicted between its arrival and this copy
+            assert extent.data is not None, "an arrival without an error has bytes"
+            upto = min(stop, extent.stop)
+            piece = extent.data[position - extent.start : upto - extent.start]
+            self._touch(found, extent, upto)
+            self.budget.retry_reclaim()  # the pin is gone: somebody may be waiting for this memory
+            if position == start and upto == stop:
+                return piece
+            if joined is None:
+                joined = memoryview(bytearray(stop - start))
+            joined[position - start : upto - start] = piece
+            position = upto
+        assert joined is not None, "reads are not empty"
+        return joined
+
+    async def read(self, found: CachedObject, start: int, stop: int) -> memoryview:
+        """Return the bytes [start, stop), which lie within the object; errors as in `collect`."""
+        data = self.read_nowait(found, start, stop)
+        return await self.collect(found, start, stop) if data is None else data
 
     async def warm(self, found: CachedObject, start: int, stop: int) -> None:
         """Bring [start, stop) into memory; errors as in `read`. Does not count as a read."""
@@ -207,30 +234,6 @@ class BlockCache:
                 extent.pins -= 1
             if extent.error is not None:
                 raise extent.error.with_traceback(None)
-
-    async def _collect(self, found: CachedObject, start: int, stop: int) -> memoryview:
-        joined: memoryview | None = None
-        position = start
-        while position < stop:
-            extent = found.extents.at(position)
-            if extent is None:  # evicted while an earlier piece was on its way
-                self._want(found, ByteRange(position, stop))
-                continue
-            await self._arrival(extent)
-            # no await: the extent cannot be evicted between its arrival and this copy
-            assert extent.data is not None, "an arrival without an error has bytes"
-            upto = min(stop, extent.stop)
-            piece = extent.data[position - extent.start : upto - extent.start]
-            self._touch(found, extent, upto)
-            self.budget.retry_reclaim()  # the pin is gone: somebody may be waiting for this memory
-            if position == start and upto == stop:
-                return piece
-            if joined is None:
-                joined = memoryview(bytearray(stop - start))
-            joined[position - start : upto - start] = piece
-            position = upto
-        assert joined is not None, "reads are not empty"
-        return joined
 
     # ---- keeping and giving up
 

@@ -95,8 +95,11 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
-        async with self._read_places:
-            return await self._fs.read(fh, off, size)  # type: ignore[return-value] # any buffer will do
+        data = self._fs.read_nowait(fh, off, size)
+        if data is None:
+            async with self._read_places:
+                data = await self._fs.read_late(fh, off, size)
+        return data  # type: ignore[return-value] # any buffer will do
 
     @handler
     async def flush(self, fh: pyfuse3.FileHandleT) -> None:

@@ -62,7 +62,7 @@ class Namespace:
             MountdError: the store could not be asked.
         """
         names.check(name)
-        settled = self._settled(directory, name)
+        settled = self.settled(directory, name)
         if settled is not None:
             return settled
         doubted = name in directory.known and directory.known[name].doubtful
@@ -70,7 +70,7 @@ class Namespace:
             directory.asked += 1
             if directory.asked >= LIST_FROM or directory.loading is not None:
                 await self._first_page(directory, name)
-                settled = self._settled(directory, name)
+                settled = self.settled(directory, name)
                 if settled is not None:
                     return settled
         known = await self._question(directory, name)
@@ -88,8 +88,8 @@ class Namespace:
         known = directory.known.get(name)
         return known is not None and known.doubtful
 
-    def _settled(self, directory: DirectoryNode, name: bytes) -> Answer | None:
-        """Return the answer if what is known is still good."""
+    def settled(self, directory: DirectoryNode, name: bytes) -> Answer | None:
+        """Return the answer if what is known of `name` is still good; None: it takes a `lookup`."""
         now = trio.current_time()
         known = directory.known.get(name)
         for listing in (directory.loading, directory.listing):

@@ -82,11 +82,13 @@ class FileSystem:
             node: Node = directory if name == b"." else directory.parent or directory
             node.lookups += 1
             return Looked(self._attributes(node), self._ttl_s)
-        with self._deadline("lookup", name):
-            if self._namespace.doubted(directory, name):
-                answer = await self._lookup_pinned(directory, name)
-            else:
-                answer = await self._namespace.lookup(directory, name)
+        answer = self._namespace.settled(directory, name)
+        if answer is None:
+            with self._deadline("lookup", name):
+                if self._namespace.doubted(directory, name):
+                    answer = await self._lookup_pinned(directory, name)
+                else:
+                    answer = await self._namespace.lookup(directory, name)
         if answer.node is None:
             return Looked(None, answer.valid_s)
         answer.node.lookups += 1
@@ -133,50 +135,70 @@ class FileSystem:
         node = self._node(ino)
         if isinstance(node, DirectoryNode):
             raise IsDirectoryError(f"{node.key}: is a directory")
-        with self._deadline("open", node.name):
-            if self._ttl_s > 0 and not node.stale:
-                answer = await self._namespace.lookup(node.parent, node.name)
-                if answer.node is not node:
-                    raise StaleHandleError(f"{node.key}: was replaced")
-            if node.stale:
+        if self._ttl_s > 0 and not node.stale:
+            answer = self._namespace.settled(node.parent, node.name)
+            if answer is None:
+                with self._deadline("open", node.name):
+                    answer = await self._namespace.lookup(node.parent, node.name)
+            if answer.node is not node:
                 raise StaleHandleError(f"{node.key}: was replaced")
-            cached = self._acquire(node)
-            self._inodes.hold(node)
-            try:
-                if not node.delivered:
-                    await self._fetch_start(node, cached)
-            except BaseException as error:
-                if isinstance(error, ChangedError | NotFoundError):
-                    self._namespace.doubt(node)
-                self._inodes.let_go(node)
-                self._cache.release(cached)
-                if isinstance(error, ChangedError | NotFoundError):
-                    raise StaleHandleError(f"{node.key}: was replaced") from error
-                raise
+        if node.stale:
+            raise StaleHandleError(f"{node.key}: was replaced")
+        cached = self._acquire(node)
+        self._inodes.hold(node)
+        try:
+            if not node.delivered:
+                await self._fetch_start(node, cached)
+        except BaseException as error:
+            if isinstance(error, ChangedError | NotFoundError):
+                self._namespace.doubt(node)
+            self._inodes.let_go(node)
+            self._cache.release(cached)
+            if isinstance(error, ChangedError | NotFoundError):
+                raise StaleHandleError(f"{node.key}: was replaced") from error
+            raise
         return self._handles.add(FileHandle(node, cached))
 
-    async def read(self, number: int, offset: int, length: int) -> memoryview | bytes:
-        """Return up to `length` bytes from `offset` on; fewer only at the end of the file.
+    def read_nowait(self, number: int, offset: int, length: int) -> memoryview | bytes | None:
+        """Return what `read` would if nothing has to be waited for; None: start fetching, and `read_late` gets it."""
+        handle = self._handles.file(number)
+        node = handle.node
+        self.reads += 1
+        stop = min(offset + length, node.size)
+        if offset >= stop:
+            return b""
+        data = self._cache.read_nowait(handle.cached, offset, stop)
+        if data is not None:
+            self._delivered(node, offset, stop)
+        return data
+
+    async def read_late(self, number: int, offset: int, length: int) -> memoryview:
+        """Return what `read_nowait` started to fetch.
 
         Raises:
             StaleHandleError: the version is gone and these bytes of it are not held.
         """
         handle = self._handles.file(number)
-        node, cached = handle.node, handle.cached
-        self.reads += 1
+        node = handle.node
         stop = min(offset + length, node.size)
-        if offset >= stop:
-            return b""
         try:
             with self._deadline("read", node.name):
-                data = await self._cache.read(cached, offset, stop)
+                data = await self._cache.collect(handle.cached, offset, stop)
         except (ChangedError, NotFoundError) as error:
             self._namespace.doubt(node)
             raise StaleHandleError(f"{node.key}: was replaced while it was open") from error
+        self._delivered(node, offset, stop)
+        return data
+
+    async def read(self, number: int, offset: int, length: int) -> memoryview | bytes:
+        """Return up to `length` bytes from `offset` on; fewer only at the end of the file."""
+        data = self.read_nowait(number, offset, length)
+        return await self.read_late(number, offset, length) if data is None else data
+
+    def _delivered(self, node: FileNode, offset: int, stop: int) -> None:
         if stop == node.size:
             node.delivered = True
         self.bytes_read += stop - offset
-        return data
 
     def release(self, number: int) -> None:
         """Close a file or directory handle."""
@@ -187,7 +209,10 @@ class FileSystem:
             self._inodes.let_go(handle.node)
 
     async def _fetch_start(self, node: FileNode, cached: CachedObject) -> None:
-        await self._cache.warm(cached, 0, node.size if node.size <= WHOLE_AT_OPEN else START_AT_OPEN)
+        stop = node.size if node.size <= WHOLE_AT_OPEN else START_AT_OPEN
+        if not cached.extents.holds(0, stop):
+            with self._deadline("open", node.name):
+                await self._cache.warm(cached, 0, stop)
 
     def _acquire(self, node: FileNode) -> CachedObject:
         return self._cache.acquire(ObjectVersion(node.key, node.etag, node.size))
