@@ -93,8 +93,12 @@ class BlobUrl:
     @property
     def uri(self) -> str:
         """The canonical text, SAS included."""
-        url = f"{self.account_url}/{self.container}/{quote(self.path, safe=_PATH_SAFE)}"
-        return url + (f"?{self.sas}" if self.sas else "")
+        protocol, _, host = self.account_url.partition("://")
+        path = quote(self.path, safe=_PATH_SAFE) + (f"?{self.sas}" if self.sas else "")
+        if is_emulator_host(host.partition("/")[0]) and self.account_name != EMULATOR_ACCOUNT:
+            # as http it is a Blob URL only where the environment names the account
+            return f"{'wasbs' if protocol == 'https' else 'wasb'}://{self.container}@{host}/{path}"
+        return f"{self.account_url}/{self.container}/{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,6 +342,8 @@ def _sas(text: str, url: _Url) -> str | None:
     names = {part.partition("=")[0].lower() for part in parameters}
     if names & {"snapshot", "versionid"}:
         raise _refused(text, "snapshots and versions of a blob cannot be mounted; leave the parameter out")
+    if not url.query.isascii() or not url.query.isprintable() or " " in url.query:
+        raise _refused(text, "its SAS holds characters that no SAS has")
     if parameters and "sig" not in names:
         raise _refused(text, "what follows ? is not a SAS, it has no sig=; write %3F for a ? in a name")
     # A copied listing URL carries parameters of the request beside those of the signature.
