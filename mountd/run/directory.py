@@ -1,0 +1,57 @@
+"""A run's own directory: where inputs live that were given no path, gone when the run is over.
+
+Blocking. Never removes anything through a mount: mount points are only ever removed by `rmdir`, which fails on a
+mounted one and on one that is not empty.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+class RunDirectory:
+    """A directory for one run, mode 0700."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mount_points: list[Path] = []
+        self._downloads: list[Path] = []
+
+    @classmethod
+    def create(cls, runs_directory: Path | None, identifier: str) -> "RunDirectory":
+        """Make the directory: in `runs_directory`, or in the temp dir if that is None or not ours to write.
+
+        Raises:
+            OSError: neither place allows it.
+        """
+        if runs_directory is not None:
+            with contextlib.suppress(OSError):  # a workspace of the node's administrator, for one
+                runs_directory.mkdir(mode=0o700, exist_ok=True)
+                path = runs_directory / identifier
+                path.mkdir(mode=0o700)
+                return cls(Path(os.path.realpath(path)))
+        return cls(Path(os.path.realpath(tempfile.mkdtemp(prefix=f"mountd-{identifier}-"))))
+
+    def mount_point(self, name: str) -> Path:
+        """Make and return the directory on which to mount the input `name`."""
+        return self._make(name, self._mount_points)
+
+    def download_target(self, name: str) -> Path:
+        """Make and return the directory into which to download the input `name`."""
+        return self._make(name, self._downloads)
+
+    def remove(self) -> None:
+        """Remove the directory and what was downloaded into it; a mount that would not go stays where it is."""
+        for target in self._downloads:
+            shutil.rmtree(target, ignore_errors=True)
+        for directory in (*self._mount_points, self._path / "inputs", self._path):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
+    def _make(self, name: str, kind: list[Path]) -> Path:
+        path = self._path / "inputs" / name
+        path.mkdir(parents=True, mode=0o700)
+        kind.append(path)
+        return path

@@ -1,0 +1,26 @@
+"""The errors of a run, with the exit statuses that `env`, `timeout` and shells use for the same.
+
+PreparationError      exit 125   an input or output could not be made ready: the command was not started
+NotExecutableError    exit 126   the command is there but cannot be executed
+CommandNotFoundError  exit 127   there is no such command
+"""
+
+from mountd.errors import MountdError, NotFoundError, SetupError
+
+
+class PreparationError(SetupError):
+    """An input or output could not be made ready; the message names it."""
+
+    exit_code = 125
+
+
+class NotExecutableError(MountdError):
+    """The command is there but cannot be executed."""
+
+    exit_code = 126
+
+
+class CommandNotFoundError(NotFoundError):
+    """There is no such command."""
+
+    exit_code = 127

@@ -1,0 +1,44 @@
+"""What a run does to data, as a protocol, and its real form: mounts through the client, transfers in this process."""
+
+from pathlib import Path
+from typing import Protocol
+
+from mountd.catalog.model import Location
+
+
+class DataOperations(Protocol):
+    """What a run does to data. `mount` and `unmount` end by deadlines of their own."""
+
+    async def mount(self, name: str, location: Location, mountpoint: Path) -> Path | None:
+        """Mount; return the path of the file if the source is a single file.
+
+        Args:
+            name: unique among the mounts of this node.
+            location: what to mount.
+            mountpoint: an empty directory.
+
+        Raises:
+            MountdError: it did not work, and nothing is mounted.
+        """
+
+    async def unmount(self, mountpoint: Path, *, lazy: bool) -> None:
+        """Unmount.
+
+        Raises:
+            BusyError: somebody uses it, and `lazy` is false.
+            NotFoundError: nothing is mounted there.
+        """
+
+    async def download(self, location: Location, target: Path) -> Path | None:
+        """Download below `target`; return the path of the file if the source is a single file.
+
+        Raises:
+            MountdError: not all of it is there.
+        """
+
+    async def upload(self, source: Path, location: Location) -> None:
+        """Upload a file or directory.
+
+        Raises:
+            MountdError: not all of it arrived.
+        """

@@ -1,0 +1,129 @@
+"""What a run is going to do, worked out before it does anything.
+
+Looks at the workspace's files and the local file system, never at storage. A plan that exists has every SOURCE and
+TARGET resolved, every path absolute and every name unique.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from mountd.catalog.model import Location
+from mountd.catalog.resolve import resolve
+from mountd.catalog.workspace import Workspace
+from mountd.errors import MountdError
+from mountd.run.environment import Mode
+from mountd.run.failures import PreparationError
+from mountd.run.specs import DownloadInput, MountInput, UploadOutput, check_names
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """Data that is there before the command starts."""
+
+    name: str
+    mode: Mode
+    location: Location
+    path: Path | None
+    """Where it goes, absolute; None: the run's own directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Data that is sent off after the command."""
+
+    name: str
+    path: Path
+    """What the command writes; absolute."""
+    location: Location
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """One run."""
+
+    identifier: str
+    """Unique on this node, sorts by time."""
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    command: tuple[str, ...]
+    """The program and its arguments, before expansion."""
+    cwd: Path
+    """Where the command runs."""
+    runs_directory: Path | None
+    """The workspace's, for the run's own directory; None: the temp dir."""
+
+
+def make_plan(
+    *,
+    mounts: Sequence[MountInput],
+    downloads: Sequence[DownloadInput],
+    uploads: Sequence[UploadOutput],
+    command: Sequence[str],
+    workspace: Workspace | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+) -> RunPlan:
+    """Return the plan of a run.
+
+    Raises:
+        UsageError: a name is used twice.
+        PreparationError: an input or output cannot be resolved.
+    """
+    named: list[MountInput | DownloadInput | UploadOutput] = [*mounts, *downloads, *uploads]
+    check_names(item.name for item in named)
+
+    def place(name: str, kind: str, text: str, *, must_exist: bool = True) -> Location:
+        return _naming(
+            name,
+            kind,
+            lambda: resolve(text, workspace=workspace, environ=environ, cwd=cwd, must_exist=must_exist),
+        )
+
+    inputs = [
+        Input(name=item.name, mode=Mode.MOUNT, location=place(item.name, "input", item.source), path=None)
+        for item in mounts
+    ]
+    inputs += [
+        Input(
+            name=item.name,
+            mode=Mode.DOWNLOAD,
+            location=place(item.name, "input", item.source),
+            path=None if item.path is None else _absolute(cwd, item.path),
+        )
+        for item in downloads
+    ]
+    outputs = [
+        Output(
+            name=item.name,
+            path=_absolute(cwd, item.path),
+            location=place(item.name, "output", item.target, must_exist=False),
+        )
+        for item in uploads
+    ]
+    return RunPlan(
+        identifier=f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        command=tuple(command),
+        cwd=cwd,
+        runs_directory=None if workspace is None else workspace.directory / "runs",
+    )
+
+
+def _naming(name: str, kind: str, call: Callable[[], T]) -> T:
+    """Return what `call` does, its errors as this input's or output's."""
+    try:
+        return call()
+    except MountdError as error:
+        raise PreparationError(f"{kind} {name!r}: {error.message}") from error
+
+
+def _absolute(cwd: Path, path: str) -> Path:
+    return Path(os.path.normpath(cwd / path))

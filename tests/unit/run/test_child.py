@@ -1,0 +1,154 @@
+"""The command as a child: exit statuses, signals, process groups."""
+
+import os
+import signal
+import sys
+
+import pytest
+import trio
+
+from mountd.run.child import Command
+from mountd.run.failures import CommandNotFoundError, NotExecutableError
+from mountd.run.signals import SignalRouter, routed_signals
+from tests.support.processes import wait_until_over
+
+
+async def finish(command):
+    with trio.fail_after(20):
+        return await command.wait(SignalRouter())
+
+
+async def run_shell(script):
+    return await finish(await Command.start(["sh", "-c", script], os.environ))
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 42, 125, 255])
+async def test_the_exit_status_is_the_commands_own(status):
+    assert await run_shell(f"exit {status}") == status
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1])
+async def test_a_signal_that_ends_the_command_is_128_and_its_number(number):
+    command = await Command.start(["sh", "-c", f"kill -{int(number)} $$"], os.environ)
+    assert await finish(command) == 128 + number
+    assert command.ended_by == number.name
+
+
+async def test_a_real_time_signal_has_a_number_for_a_name():
+    command = await Command.start(["sh", "-c", "kill -40 $$"], os.environ)
+    assert await finish(command) == 168
+    assert command.ended_by == "signal 40"
+
+
+@pytest.mark.parametrize("name", ["no-such-program-anywhere", "./no/such/file", "/no/such/file", ""])
+async def test_a_missing_command_is_not_found(name):
+    with pytest.raises(CommandNotFoundError) as caught:
+        await Command.start([name], os.environ)
+    assert caught.value.exit_code == 127
+    assert name in caught.value.message
+
+
+async def test_a_missing_interpreter_is_named_as_the_reason(tmp_path):
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    with pytest.raises(CommandNotFoundError, match="the interpreter that its first line names"):
+        await Command.start([str(script)], os.environ)
+
+
+async def test_what_cannot_be_executed_is_126(tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("not a program")
+    program = tmp_path / "garbage"
+    program.write_bytes(b"\x00\x01\x02")
+    program.chmod(0o755)
+    for path in (text, program, tmp_path):
+        with pytest.raises(NotExecutableError) as caught:
+            await Command.start([str(path)], os.environ)
+        assert caught.value.exit_code == 126
+        assert str(path) in caught.value.message
+
+
+async def test_the_command_is_looked_up_on_the_path_it_is_given(tmp_path):
+    tool = tmp_path / "my-tool"
+    tool.write_text("#!/bin/sh\nexit 7\n")
+    tool.chmod(0o755)
+    command = await Command.start(["my-tool"], {"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert await finish(command) == 7
+
+
+async def test_the_command_leads_a_process_group_of_its_own(tmp_path):
+    out = tmp_path / "out"
+    program = f"import os; open({str(out)!r}, 'w').write(f'{{os.getpid()}} {{os.getpgrp()}} {{os.getsid(0)}}')"
+    assert await finish(await Command.start([sys.executable, "-c", program], os.environ)) == 0
+    pid, group, session = map(int, out.read_text().split())
+    assert pid == group != os.getpgrp()
+    assert session == os.getsid(0)
+
+
+async def test_signals_are_passed_to_the_whole_group(tmp_path):
+    ready, got = tmp_path / "ready", tmp_path / "got"
+    os.mkfifo(ready)
+    # Both the shell and the child it waits for must get the signal.
+    script = f"""
+        trap 'echo outer >> {got}; wait; exit 3' USR1
+        sh -c 'trap "echo inner >> {got}; exit 4" USR1; echo go > {ready}; while :; do sleep 0.02; done' &
+        wait
+    """
+    async with routed_signals() as signals:
+        command = await Command.start(["sh", "-c", script], os.environ)
+        async with trio.open_nursery() as nursery:
+
+            async def poke():
+                async with await trio.open_file(ready) as fifo:
+                    await fifo.read()
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+            nursery.start_soon(poke)
+            with trio.fail_after(20):
+                status = await command.wait(signals)
+    assert status == 3
+    assert sorted(got.read_text().split()) == ["inner", "outer"]
+
+
+async def test_signals_that_came_before_the_command_reach_it():
+    signals = SignalRouter()
+    signals.route(signal.SIGTERM)
+    command = await Command.start(["sleep", "60"], os.environ)
+    with trio.fail_after(20):
+        assert await command.wait(signals) == 128 + signal.SIGTERM
+
+
+async def test_leftovers_of_the_command_are_ended(tmp_path):
+    pid_file = tmp_path / "pid"
+    status = await finish(
+        command := await Command.start(
+            ["sh", "-c", f"trap '' TERM; sleep 60 & echo $! > {pid_file}; exit 0"], os.environ
+        )
+    )
+    assert status == 0
+    pid = int(pid_file.read_text())
+    os.kill(pid, 0)
+    with trio.fail_after(20):
+        await command.end_leftovers(grace_s=0.2)
+    await wait_until_over(pid)
+
+
+async def test_ending_leftovers_of_a_clean_command_is_quick():
+    command = await Command.start(["true"], os.environ)
+    assert await finish(command) == 0
+    with trio.fail_after(1):
+        await command.end_leftovers(grace_s=60)
+
+
+async def test_ignored_signals_stay_ignored_for_the_command(tmp_path):
+    out = tmp_path / "out"
+    program = f"import signal; open({str(out)!r}, 'w').write(str(signal.getsignal(signal.SIGHUP)))"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with routed_signals() as signals:
+            command = await Command.start([sys.executable, "-c", program], os.environ)
+            assert await command.wait(signals) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert out.read_text() == str(signal.SIG_IGN)
