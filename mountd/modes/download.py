@@ -1,0 +1,65 @@
+"""Download: open the store, copy everything below a place to a local directory, close the store."""
+
+import os
+from pathlib import Path
+
+import trio
+
+from mountd.aio.retry import RetryPolicy
+from mountd.aio.threads import Lane
+from mountd.catalog.model import LocalSpec, Location
+from mountd.errors import UsageError
+from mountd.stores.open import open_store
+from mountd.transfer.download import download_tree
+from mountd.transfer.limits import TransferLimits
+from mountd.transfer.progress import Progress
+from mountd.transfer.report import DownloadReport, printable
+
+CLOSE_WITHIN_S = 2.0
+
+
+async def download(
+    location: Location,
+    target: Path,
+    *,
+    overwrite: bool,
+    progress: Progress,
+    limits: TransferLimits | None = None,
+) -> DownloadReport:
+    """Download what `location` names into the directory `target`, which is made if it is missing.
+
+    What an earlier run of the same download left unfinished is taken up where the objects are still the same.
+
+    Args:
+        location: a store, a directory in it, or one object, which lands in `target` under its own name.
+        target: the directory.
+        overwrite: replace files that exist; without it they are skipped.
+        progress: is moved on as things happen; the caller shows it.
+        limits: how much at once.
+
+    Returns:
+        What was transferred, and what was not: see `TransferReport.check_complete`.
+
+    Raises:
+        UsageError: `target` lies inside the local directory that is downloaded.
+        NotFoundError: nothing is at `location`.
+        NoRoomError: the disk is full; another run goes on from here.
+        MountdError: the store or the target cannot be used.
+    """
+    if isinstance(location.store, LocalSpec):
+        inside = await Lane("paths", 1).run(_is_inside, target, Path(location.store.path, location.path))
+        if inside:
+            raise UsageError(
+                f"download {printable(location.source)}: {target} lies inside it, and would be copied into itself; "
+                "choose another target"
+            )
+    store = open_store(location.store, policy=RetryPolicy())
+    try:
+        return await download_tree(store, location.path, target, overwrite=overwrite, progress=progress, limits=limits)
+    finally:
+        with trio.move_on_after(CLOSE_WITHIN_S, shield=True):
+            await store.aclose()
+
+
+def _is_inside(target: Path, source: Path) -> bool:
+    return source.is_dir() and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(source))
