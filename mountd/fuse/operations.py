@@ -14,11 +14,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
-import structlog
 import trio
 
 from mountd.errors import MountdError
 from mountd.fuse.convert import FOREVER_S, AttributeMaker, to_errno
+from mountd.observe.logs import get_logger
 from mountd.vfs.filesystem import FileSystem
 
 P = ParamSpec("P")
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 
-log = structlog.get_logger("mountd.fuse")
+log = get_logger("mountd.fuse")
 
 
 def handler(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pyfuse3
-import structlog
 import trio
 
 from mountd.errors import SetupError
 from mountd.fuse.fastpath import FastPath, fuse_descriptors
 from mountd.fuse.operations import Operations
 from mountd.fuse.tuning import tune
+from mountd.observe.logs import get_logger
 
-log = structlog.get_logger("mountd.fuse")
+log = get_logger("mountd.fuse")
 
 TASKS = 1000
 """Requests worked on at once; each costs an untouched megabyte of address space."""
