@@ -11,7 +11,7 @@ from mountd.errors import ChangedError
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
 from mountd.fuse.session import CONCURRENT_READS, Session
-from mountd.modes.mount_spec import MountSpec
+from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
 from mountd.stores.base import Store
 from mountd.stores.guarded import GuardedStore
@@ -37,7 +37,9 @@ class ServedMount:
         filesystem: FileSystem,
         operations: Operations,
         session: Session,
+        single_file: str | None,
     ) -> None:
+        """`single_file` is the name of the only file where the source is a single object."""
         self._spec = spec
         self._store = store
         self._namespace = namespace
@@ -45,6 +47,7 @@ class ServedMount:
         self._filesystem = filesystem
         self._operations = operations
         self._session = session
+        self._single_file = single_file
 
     def statistics(self) -> MountStatistics:
         """Return the counters as they are now."""
@@ -73,7 +76,8 @@ class ServedMount:
         """Return what people may want to know beyond the counters."""
         mode = self._spec.options.mode
         streaming = "streaming through memory (this version has no disk cache)"
-        return {"mode": streaming if mode == "auto" else mode, **self._session.tuning}
+        single = {SINGLE_FILE: self._single_file} if self._single_file is not None else {}
+        return {"mode": streaming if mode == "auto" else mode, **single, **self._session.tuning}
 
     def request_stop(self) -> None:
         """Make `serve_mount` unmount and return."""
@@ -107,7 +111,8 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             )
             operations = Operations(filesystem, attributes, concurrent_reads=CONCURRENT_READS)
             session = Session(operations, spec.mountpoint, source=location.source, allow_other=options.allow_other)
-            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session)
+            single_file = store.shown if isinstance(store, SingleObjectStore) else None
+            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, single_file)
             reason = await session.serve(started=lambda: task_status.started(served))
             nursery.cancel_scope.cancel()
     finally:

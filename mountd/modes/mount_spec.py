@@ -15,3 +15,7 @@ class MountSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute and real."""
     location: Location
     options: MountOptions
+
+
+SINGLE_FILE = "single file"
+"""The line of a mount's description that names its only file, where the source is a single object."""

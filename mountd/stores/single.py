@@ -19,6 +19,11 @@ class SingleObjectStore:
         return f"{self._inner.name}/{self._key}"
 
     @property
+    def shown(self) -> str:
+        """The name under which the object is shown."""
+        return self._shown
+
+    @property
     def capabilities(self) -> Capabilities:
         """What the store can do."""
         return Capabilities(writable=False, page_limit=1)

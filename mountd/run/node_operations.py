@@ -1,0 +1,103 @@
+"""What a run does to data, for real: mounts through the client, transfers in this process."""
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from mountd.aio.threads import Lane
+from mountd.catalog.model import Location
+from mountd.client import api
+from mountd.config.config_file import read_config
+from mountd.config.options import settle
+from mountd.errors import MountdError, SetupError
+from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
+from mountd.transfer.display import LINE_EVERY_S, line
+from mountd.transfer.progress import Progress, Rate
+
+T = TypeVar("T")
+
+
+class NodeOperations:
+    """Data operations on this node; see `run.operations.DataOperations`."""
+
+    def __init__(self, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+        """`environ` holds the variables that tune mounts; `say` takes lines about transfers that take long."""
+        self._environ = environ
+        self._say = say
+        self._lane = Lane("mounts", 16)
+
+    async def mount(self, name: str, location: Location, mountpoint: Path) -> Path | None:
+        """Mount with the options that environment and files give."""
+        options = settle({}, [], self._environ, read_config(self._environ), datastore_ttl_s=location.attr_ttl_s)
+        spec = MountSpec(name=name, mountpoint=str(mountpoint), location=location, options=options)
+        await self._lane.run(api.mount, spec)
+        return await self._lane.run(_single_file, mountpoint, location)
+
+    async def unmount(self, mountpoint: Path, *, lazy: bool) -> None:
+        """Unmount."""
+        await self._lane.run(lambda: api.unmount(mountpoint, lazy=lazy))
+
+    async def download(self, location: Location, target: Path) -> Path | None:
+        """Download, replacing files of the same names: the command is to see what the source holds now."""
+        from mountd.modes.download import download  # noqa: PLC0415 - storage libraries: half a second
+
+        report = await self._telling(
+            f"downloading {location.source}",
+            lambda progress: download(location, target, overwrite=True, progress=progress),
+        )
+        report.check_complete(f"download of {location.source}")
+        return report.single_file
+
+    async def upload(self, source: Path, location: Location) -> None:
+        """Upload, replacing objects of the same names."""
+        from mountd.modes.upload import upload  # noqa: PLC0415 - as above
+
+        report = await self._telling(
+            f"uploading to {location.source}",
+            lambda progress: upload(source, location, overwrite=True, progress=progress),
+        )
+        report.check_complete(f"upload to {location.source}")
+
+    async def _telling(self, verb: str, work: Callable[[Progress], Awaitable[T]]) -> T:
+        """Return what `work` does, saying now and then how far it is."""
+        progress = Progress()
+
+        async def tell() -> None:
+            rate = Rate()
+            rate.sample(trio.current_time(), 0)
+            while True:
+                await trio.sleep(LINE_EVERY_S)
+                self._say(f"mountd: {line(progress, verb, rate.sample(trio.current_time(), progress.moved))}")
+
+        outcome: T | MountdError
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell)
+            try:
+                outcome = await work(progress)
+            except MountdError as error:  # through the nursery it would come out as a group
+                outcome = error
+            nursery.cancel_scope.cancel()
+        if isinstance(outcome, MountdError):
+            raise outcome
+        return outcome
+
+
+def _single_file(mountpoint: Path, location: Location) -> Path | None:
+    """Return the path of the file if `location` is a single file; blocks."""
+    if not location.path:
+        return None
+    try:
+        with os.scandir(mountpoint) as entries:
+            first = next(entries, None)
+            if first is None or next(entries, None) is not None or not first.is_file():
+                return None
+    except OSError as error:
+        raise SetupError(f"{location.source}: mounted, but its root cannot be listed: {error.strerror}") from error
+    # It may also be a directory that happens to hold one file: the mount itself knows.
+    record = api.status(mountpoint)[0]
+    if not record.details:
+        raise SetupError(f"{location.source}: mounted, but the mount does not say whether it is one file")
+    return mountpoint / first.name if SINGLE_FILE in record.details else None
