@@ -8,6 +8,7 @@ asked for starts the full listing, and one listing answers for all names, absent
 are single-flight and run in the owner's nursery: a caller that goes away stops nobody else's.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import trio
@@ -32,6 +33,16 @@ class Answer(NamedTuple):
     """None: nothing."""
     valid_s: float
     """For how long the kernel may use the answer without asking; may be 0."""
+
+
+class Row(NamedTuple):
+    """One entry of a directory."""
+
+    index: int
+    name: bytes
+    node: Node
+    valid_s: float
+    """As in `Answer`."""
 
 
 class Namespace:
@@ -189,16 +200,31 @@ class Namespace:
             return current
         return self._load(directory)
 
-    def entry_node(self, directory: DirectoryNode, listing: Listing, index: int) -> Answer:
-        """Return the node of a listed entry, unless something newer is known about its name."""
-        name = listing.name(index)
-        asked_at = listing.entry_asked_at(index)
-        known = directory.known.get(name)
-        if known is None or known.asked_at <= asked_at:
-            return self._answer(directory, name, listing.entry(index), asked_at)
-        if known.doubtful:
-            return Answer(self.inodes.adopt(directory, name, listing.entry(index)), 0.0)
-        return self._answer(directory, name, known.entry, known.asked_at)
+    def rows(self, directory: DirectoryNode, listing: Listing, first: int) -> Iterator[Row]:
+        """Yield the entries that are here from index `first` on, each with its node.
+
+        What is known better about a name than the listing knows it is what is yielded; names that are gone are not.
+        """
+        children = directory.children
+        doubts = directory.known
+        for index in range(first, len(listing)):
+            name = listing.name(index)
+            asked_at = listing.entry_asked_at(index)
+            known = doubts.get(name) if doubts else None
+            if known is None or known.asked_at <= asked_at:
+                entry = listing.entry(index)
+                node = children.get(name)
+                # The same test as in `adopt`, which costs a call for each of a million entries.
+                if node is None or not isinstance(node, FileNode) or node.etag != entry[2] or node.size != entry[0]:
+                    node = self.inodes.adopt(directory, name, entry)
+                valid_s = asked_at + self._ttl_s - trio.current_time()
+                yield Row(index, name, node, max(valid_s, 0.0))
+            elif known.doubtful:
+                yield Row(index, name, self.inodes.adopt(directory, name, listing.entry(index)), 0.0)
+            else:
+                node, valid_s = self._answer(directory, name, known.entry, known.asked_at)
+                if node is not None:
+                    yield Row(index, name, node, valid_s)
 
     def _load(self, directory: DirectoryNode) -> Listing:
         if directory.loading is None:

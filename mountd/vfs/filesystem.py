@@ -246,11 +246,8 @@ class FileSystem:
             yield Listed(b".", self._attributes(node), 0.0, 1, None)
         if offset <= 1:
             yield Listed(b"..", self._attributes(node.parent or node), 0.0, 2, None)
-        for index in range(max(0, offset - FIRST_ENTRY), len(listing)):
-            child, valid_s = self._namespace.entry_node(node, listing, index)
-            if child is None:
-                continue
-            yield Listed(listing.name(index), self._attributes(child), valid_s, index + FIRST_ENTRY + 1, child)
+        for index, name, child, valid_s in self._namespace.rows(node, listing, max(0, offset - FIRST_ENTRY)):
+            yield Listed(name, self._attributes(child), valid_s, index + FIRST_ENTRY + 1, child)
 
     def taken(self, node: Node) -> None:
         """The kernel took an entry of `entries`: it counts as looked up until `forget`."""
