@@ -28,6 +28,7 @@ from mountd.config.strict_yaml import convert
 from mountd.errors import UsageError
 
 _BLOB_SCHEMA = "https://azuremlschemas.azureedge.net/latest/azureBlob.schema.json"
+_LONGEST_LINE = 4096  # a SAS stays in one line, for people who copy it
 _LATER_TYPES = {
     "azure_file": "Azure Files",
     "azure_data_lake_gen2": "Data Lake Storage Gen2",
@@ -150,7 +151,7 @@ def decode_datastore(value: object, origin: str) -> Datastore:
     kind = value.get("type")
     if isinstance(kind, str) and kind in _LATER_TYPES:
         raise UsageError(f"{origin}: type: {_LATER_TYPES[kind]} is not in this version; use azure_blob or local")
-    if kind is not None and kind not in {"azure_blob", "local"}:
+    if kind is not None and kind not in ("azure_blob", "local"):
         raise UsageError(f"{origin}: type: must be azure_blob or local")
     datastore: Datastore = convert(value, BlobDatastore | LocalDatastore, origin)  # type: ignore[arg-type] # a union is no type to mypy
     return check_datastore(datastore, origin)
@@ -226,8 +227,19 @@ def encode_datastore(datastore: Datastore) -> bytes:
     # name and type first: the order people know
     head |= {"name": fields.pop("name"), "type": fields.pop("type")}
     kept = {name: value for name, value in fields.items() if value not in (None, {})}
-    text = yaml.safe_dump(head | kept, sort_keys=False, allow_unicode=True, default_flow_style=False, width=4096)
+    text = _dump(head | kept, allow_unicode=True)
+    if yaml.safe_load(text) != head | kept:
+        # PyYAML writes some line separators so that it reads them back as others; escapes are safe
+        text = _dump(head | kept, allow_unicode=False)
     return text.encode("utf-8")
+
+
+def _dump(fields: dict[str, Any], *, allow_unicode: bool) -> str:
+    text = yaml.safe_dump(
+        fields, sort_keys=False, allow_unicode=allow_unicode, default_flow_style=False, width=_LONGEST_LINE
+    )
+    assert isinstance(text, str)
+    return text
 
 
 def describe_datastore(datastore: Datastore, directory: Path) -> dict[str, Any]:

@@ -89,8 +89,9 @@ class _Resolver:
                     f"can be reached at https://…/{source.filesystem}/{source.path}"
                 )
             case WebUrl():
+                # web servers have tokens under any name
                 raise UsageError(
-                    f"{shown}: web files are not in this version "
+                    f"{shown.partition('?')[0]}: web files are not in this version "
                     "(a Blob URL has a host such as ACCOUNT.blob.core.windows.net); download it and give its path"
                 )
 
@@ -126,7 +127,9 @@ class _Resolver:
             raise UsageError(f"{shown}: is neither a file nor a directory")
         if self.must_exist:
             raise NotFoundError(f"{shown}: there is no such file or directory")
-        base = next(ancestor for ancestor in target.parents if ancestor.is_dir())
+        base = next(ancestor for ancestor in target.parents if ancestor.exists())
+        if not base.is_dir():
+            raise UsageError(f"{shown}: {base} is a file")
         return Location(store=LocalSpec(path=str(base)), path=str(target.relative_to(base)), source=shown)
 
     def _data_yaml(self, text: str, source: DataYaml, cwd: Path) -> Location:

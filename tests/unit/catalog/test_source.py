@@ -21,7 +21,7 @@ from mountd.errors import UsageError
 CLOUD = "https://acct.blob.core.windows.net"
 EMULATOR = "http://127.0.0.1:10000/devstoreaccount1"
 SAS = "sv=2024-11-04&ss=b&sig=aB%2Fc%3D"
-SCOPE = "azureml://subscriptions/S-1/resourcegroups/my%20group/workspaces/W"
+SCOPE = "azureml://subscriptions/S-1/resourceGroups/my%20group/workspaces/W"
 WHERE = WorkspaceId("S-1", "my group", "W")
 
 
@@ -43,8 +43,7 @@ FORMS = [
     ("azureml://datastores/ds/paths/a%20b+c%25d?e#f", DatastorePath(datastore="ds", path="a b+c%d?e#f")),
     (f"{SCOPE}/datastores/ds/paths/x", DatastorePath(datastore="ds", path="x", workspace=WHERE)),
     (
-        "azureml://subscriptions/S-1/resourceGroups/my group/providers/Microsoft.MachineLearningServices"
-        "/workspaces/W/datastores/ds",
+        f"{SCOPE.replace('/workspaces', '/providers/Microsoft.MachineLearningServices/workspaces')}/datastores/ds",
         DatastorePath(datastore="ds", workspace=WHERE),
     ),
     ("azureml:cifar", DatasetReference(name="cifar")),
@@ -217,12 +216,13 @@ def test_secrets_show_in_no_repr():
     assert "hunter2" not in repr(parse_source("https://me:hunter2@example.com/x?token=hunter2", {}))
 
 
-FRAGMENTS = """
-azureml: azureml:// datastores/ ds /paths/ subscriptions/s/ resourcegroups/r/ workspaces/w/ data/ https:// http:// wasbs://
-abfss:// file:// data@ acct.blob.core.windows.net 127.0.0.1:10000 localhost [::1] /devstoreaccount1 /data / . .. %2F %2e %25
-% %FF %C3%BC + ? # sig=a& @ : :80 x .yml $root ü
-""".split()
-PIECES = st.one_of(st.sampled_from([*FRAGMENTS, "\n", " "]), st.text(max_size=6))
+FRAGMENTS = [
+    "azureml:", "azureml://", "datastores/", "ds", "/paths/", "subscriptions/s/", "resourcegroups/r/", "workspaces/w/",
+    "https://", "http://", "wasbs://", "abfss://", "file://", "data@", "acct.blob.core.windows.net", "127.0.0.1:10000",
+    "localhost", "[::1]", "/devstoreaccount1", "/data", "data/", "/", ".", "..", "%2F", "%2e", "%25", "%", "%FF",
+    "%C3%BC", "+", "?", "#", "sig=a&", "@", ":", ":80", "x", ".yml", "$root", "ü", "\n", " ",
+]  # fmt: skip
+PIECES = st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=6))
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=10).map("".join))
 
 

@@ -1,0 +1,256 @@
+"""Workspaces on a real file system: made whole or not at all, found where the contract says."""
+
+import json
+import os
+import resource
+import stat
+
+import pytest
+
+from mountd.catalog.datastore import BlobDatastore, Credentials, LocalDatastore
+from mountd.catalog.workspace import Workspace
+from mountd.errors import ExistsError, MountdError, NotFoundError, UsageError
+
+KEY = "c2VjcmV0IGtleQ=="
+
+
+def blob(name="store", **rest):
+    return BlobDatastore(name=name, account_name="acct", container_name="data", **rest)
+
+
+def tree(root):
+    """Return path, mode, and content or None of everything below `root`."""
+    return {
+        str(path.relative_to(root)): (stat.S_IMODE(path.stat().st_mode), path.read_bytes() if path.is_file() else None)
+        for path in root.rglob("*")
+    }
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace.init(tmp_path / "work")
+
+
+@pytest.fixture
+def no_file_may_grow():
+    """Every write to a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_init_makes_the_documented_layout(tmp_path):
+    made = Workspace.init(tmp_path / "new" / "work")
+    directory = tmp_path / "new" / "work" / ".azureml"
+    assert made.root == tmp_path / "new" / "work"
+    assert json.loads((directory / "config.json").read_text())["default_datastore"] == "workspaceblobstore"
+    assert made.names() == ["workspaceblobstore", "workspacefilestore"]
+    for name in made.names():
+        spec = made.datastore(name).store(made.datastores_directory)
+        assert spec.path == str(directory / "storage" / name)
+        assert os.path.isdir(spec.path)
+    modes = {mode for mode, content in tree(directory).values() if content is not None}
+    assert modes == {0o600}
+    assert {mode for mode, content in tree(directory).values() if content is None} == {0o700}
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_init_keeps_private_modes_under_any_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        Workspace.init(tmp_path)
+        Workspace(tmp_path).add(blob())
+    finally:
+        os.umask(before)
+    assert {mode & 0o077 for mode, _ in tree(tmp_path / ".azureml").values()} == {0}
+
+
+def test_a_second_init_changes_nothing(workspace):
+    workspace.remove("workspacefilestore")
+    workspace.add(blob())
+    workspace.set_default("store")
+    before = tree(workspace.root)
+    assert Workspace.init(workspace.root) == workspace
+    assert tree(workspace.root) == before
+
+
+def test_init_keeps_the_config_that_azure_ml_wrote(tmp_path):
+    config = tmp_path / ".azureml" / "config.json"
+    config.parent.mkdir()
+    config.write_text('{"subscription_id": "s", "resource_group": "r", "workspace_name": "w"}')
+    made = Workspace.init(tmp_path)
+    assert config.read_text() == '{"subscription_id": "s", "resource_group": "r", "workspace_name": "w"}'
+    assert made.names() == ["workspaceblobstore", "workspacefilestore"]
+    assert made.default_name == "workspaceblobstore"
+    assert made.names_azure
+    made.set_default("workspacefilestore")
+    assert made.config() == {
+        "subscription_id": "s", "resource_group": "r", "workspace_name": "w", "default_datastore": "workspacefilestore",
+    }  # fmt: skip
+
+
+def test_a_failed_init_leaves_nothing(tmp_path, no_file_may_grow):
+    with pytest.raises(MountdError, match="File too large"):
+        Workspace.init(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_init_leaves_what_was_there(tmp_path):
+    (tmp_path / ".azureml").mkdir()
+    (tmp_path / ".azureml" / "storage").write_text("in the way")
+    before = tree(tmp_path)
+    with pytest.raises(UsageError, match="storage: a file is where a directory is needed"):
+        Workspace.init(tmp_path)
+    assert tree(tmp_path) == before
+
+
+def test_a_failed_add_leaves_nothing(workspace, no_file_may_grow):
+    before = tree(workspace.root)
+    with pytest.raises(MountdError, match="File too large"):
+        workspace.add(blob(credentials=Credentials(account_key=KEY)))
+    with pytest.raises(MountdError, match="File too large"):
+        workspace.set_default("workspacefilestore")
+    assert tree(workspace.root) == before
+
+
+def test_a_workspace_can_be_moved(workspace, tmp_path):
+    workspace.root.rename(tmp_path / "elsewhere")
+    moved = Workspace(tmp_path / "elsewhere")
+    spec = moved.datastore("workspaceblobstore").store(moved.datastores_directory)
+    assert spec.path == str(tmp_path / "elsewhere/.azureml/storage/workspaceblobstore")
+
+
+class TestDiscover:
+    def test_order(self, tmp_path):
+        roots = {name: tmp_path / name for name in ("explicit", "variable", "above", "config/mountd")}
+        for root in roots.values():
+            Workspace.init(root)
+        below = roots["above"] / "x" / "y"
+        below.mkdir(parents=True)
+        environ = {"MOUNTD_WORKSPACE": str(roots["variable"]), "XDG_CONFIG_HOME": str(tmp_path / "config")}
+        assert Workspace.discover(roots["explicit"], environ, below).root == roots["explicit"]
+        assert Workspace.discover(None, environ, below).root == roots["variable"]
+        del environ["MOUNTD_WORKSPACE"]
+        assert Workspace.discover(None, environ, below).root == roots["above"]
+        assert Workspace.discover(None, environ, tmp_path).root == roots["config/mountd"]
+
+    def test_the_home_directory_stands_in_for_xdg(self, tmp_path):
+        Workspace.init(tmp_path / "home/.config/mountd")
+        (tmp_path / "cwd").mkdir()
+        found = Workspace.discover(None, {"HOME": str(tmp_path / "home")}, tmp_path / "cwd")
+        assert found.root == tmp_path / "home/.config/mountd"
+
+    @pytest.mark.skipif(os.path.exists("/etc/mountd/.azureml"), reason="this node has a workspace of its own")
+    def test_none(self, tmp_path):
+        assert Workspace.discover(None, {}, tmp_path) is None
+
+    def test_relative_names_start_at_cwd(self, workspace, tmp_path):
+        assert Workspace.discover(workspace.root.relative_to(tmp_path), {}, tmp_path) == workspace
+        assert Workspace.discover(None, {"MOUNTD_WORKSPACE": "work"}, tmp_path) == workspace
+
+    def test_the_inner_directory_names_its_workspace(self, workspace):
+        assert Workspace.discover(workspace.directory, {}, workspace.root) == workspace
+
+    @pytest.mark.parametrize("make", [False, True])
+    def test_a_named_one_must_exist(self, workspace, tmp_path, make):
+        if make:
+            (tmp_path / "empty").mkdir()
+        with pytest.raises(NotFoundError, match="--workspace"):
+            Workspace.discover(tmp_path / "empty", {}, workspace.root)
+        with pytest.raises(NotFoundError, match="MOUNTD_WORKSPACE"):
+            Workspace.discover(None, {"MOUNTD_WORKSPACE": str(tmp_path / "empty")}, workspace.root)
+
+    def test_the_login_that_azureml_core_keeps_is_no_workspace(self, workspace):
+        inner = workspace.root / "home" / "project"
+        inner.mkdir(parents=True)
+        (workspace.root / "home" / ".azureml").mkdir()
+        (workspace.root / "home" / ".azureml" / "auth").write_text("")
+        assert Workspace.discover(None, {}, inner) == workspace
+
+
+class TestDatastores:
+    def test_add_get_list_remove(self, workspace):
+        stored = workspace.add(
+            blob("My-Store_1", credentials=Credentials(sas_token="?sv=1&sig=x"), description="ü: 1", tags={"a": 1})
+        )
+        assert stored.name == "my-store_1"
+        assert stored.credentials == Credentials(sas_token="sv=1&sig=x")
+        assert workspace.datastore("MY-STORE_1") == workspace.datastore("my-store_1")
+        got = workspace.datastore("my-store_1")
+        assert (got.description, got.tags, got.credentials) == ("ü: 1", {"a": 1}, stored.credentials)
+        assert workspace.names() == ["my-store_1", "workspaceblobstore", "workspacefilestore"]
+        assert [datastore.name for datastore in workspace.datastores()] == workspace.names()
+        workspace.remove("My-Store_1")
+        assert workspace.names() == ["workspaceblobstore", "workspacefilestore"]
+
+    def test_a_taken_name_is_kept_unless_overwritten(self, workspace):
+        workspace.add(blob())
+        before = tree(workspace.root)
+        with pytest.raises(ExistsError, match="datastore store: exists"):
+            workspace.add(blob("STORE", description="other"))
+        assert tree(workspace.root) == before
+        workspace.add(blob("STORE", description="other"), overwrite=True)
+        assert workspace.datastore("store").description == "other"
+
+    def test_removing_leaves_the_data(self, workspace):
+        data = workspace.directory / "storage/workspacefilestore/file"
+        data.write_text("kept")
+        workspace.remove("workspacefilestore")
+        assert data.read_text() == "kept"
+
+    def test_the_default_one_stays(self, workspace):
+        with pytest.raises(UsageError, match="is the default"):
+            workspace.remove("WorkspaceBlobStore")
+        workspace.set_default("WorkspaceFileStore")
+        assert workspace.default_name == "workspacefilestore"
+        workspace.remove("workspaceblobstore")
+
+    @pytest.mark.parametrize("name", ["", "-x", "a b", "a/b", "..", "ü", "a" * 251, "x.yml", "a\n"])
+    def test_bad_names_reach_no_file(self, workspace, name):
+        before = tree(workspace.root)
+        for call in (workspace.datastore, workspace.remove, workspace.set_default):
+            with pytest.raises(UsageError, match="no datastore name"):
+                call(name)
+        with pytest.raises(UsageError, match="no datastore name"):
+            workspace.add(LocalDatastore(name=name, path="/"))
+        assert tree(workspace.root) == before
+
+    def test_an_unknown_one_is_not_found_and_the_known_are_named(self, workspace):
+        for call in (workspace.datastore, workspace.remove, workspace.set_default):
+            with pytest.raises(NotFoundError, match=r"nope: .*there are: workspaceblobstore, workspacefilestore"):
+                call("nope")
+
+    def test_a_file_under_another_name_is_refused(self, workspace):
+        path = workspace.datastores_directory / "other.yml"
+        path.write_bytes((workspace.datastores_directory / "workspaceblobstore.yml").read_bytes())
+        with pytest.raises(UsageError, match=r"other\.yml: name: is 'workspaceblobstore'"):
+            workspace.datastore("other")
+
+    def test_leftovers_of_a_crash_are_no_datastores(self, workspace):
+        (workspace.datastores_directory / ".store.yml.x.part").write_text("half")
+        (workspace.datastores_directory / ".store.yml").write_text("half")
+        assert workspace.names() == ["workspaceblobstore", "workspacefilestore"]
+
+    def test_what_may_be_shown_holds_no_secret(self, workspace):
+        workspace.add(blob(credentials=Credentials(account_key=KEY)))
+        shown = workspace.describe_datastore("store")
+        assert shown["credentials"] == "account_key"
+        assert shown["account_url"] == "https://acct.blob.core.windows.net"
+        assert KEY not in repr((shown, workspace.datastores(), workspace.describe()))
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "config.json, line 1: not well-formed JSON"),
+        ("[]", "config.json: must be a JSON object"),
+        ('{"default_datastore": 3}', "config.json: default_datastore"),
+        ('{"default_datastore": "../x"}', "config.json: default_datastore"),
+    ],
+)
+def test_a_malformed_config_is_named(workspace, text, part):
+    (workspace.directory / "config.json").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        _ = workspace.default_name
+    assert part in caught.value.message
