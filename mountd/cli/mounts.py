@@ -1,0 +1,189 @@
+"""`mountd mount`, `unmount`, `list`, `status` and `version`."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mountd.cli.workspace_option import WorkspaceOption, open_workspace
+from mountd.errors import MountdError, UsageError
+
+if TYPE_CHECKING:
+    from mountd.modes.mount_spec import MountSpec
+    from mountd.wire.messages import MountRecord
+
+# Heavy modules are imported where they are needed: `mountd --help` stays quick.
+# ruff: noqa: PLC0415
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command("mount")(mount)
+    app.command("unmount")(unmount)
+    app.command("list")(list_mounts)
+    app.command("status")(status)
+    app.command("version")(version)
+
+
+def _option(name: str, metavar: str, text: str) -> Any:
+    return typer.Option(name, metavar=metavar, help=text, show_default=False)
+
+
+def mount(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", show_default=False)],
+    mountpoint: Annotated[str, typer.Argument(metavar="MOUNTPOINT", show_default=False)],
+    mode: Annotated[str | None, _option("--mode", "auto|stream|download", "How data reaches the reader.")] = None,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay, log to standard error, unmount on Ctrl-C.")
+    ] = False,
+    name: Annotated[str | None, _option("--name", "N", "Its name in lists; the mount point's if left out.")] = None,
+    allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users in.")] = False,
+    cache_dir: Annotated[str | None, _option("--cache-dir", "D", "Where the disk cache lives.")] = None,
+    cache_size: Annotated[str | None, _option("--cache-size", "S", "Ceiling of the disk cache.")] = None,
+    memory: Annotated[str | None, _option("--memory", "S", "Ceiling of the memory cache, such as 512MiB.")] = None,
+    options: Annotated[
+        list[str] | None, _option("-o", "KEY=VALUE,…", "Any option; `-o k=v` is the same as `--k v`.")
+    ] = None,
+    rw: Annotated[bool, typer.Option("--rw", hidden=True)] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Mount SOURCE at MOUNTPOINT and return when it can be read.
+
+    SOURCE is a datastore path (azureml://datastores/NAME/paths/P), a Blob URL, a directory or a data YAML. MOUNTPOINT
+    is an empty directory, made if it is missing.
+    """
+    if rw:
+        raise UsageError("--rw: writing through a mount is not in this version; leave it out to mount read-only")
+    flags = {
+        "mode": mode,
+        "allow_other": "true" if allow_other else None,
+        "cache_dir": cache_dir,
+        "cache_size": cache_size,
+        "memory": memory,
+    }
+    spec = _spec(source, mountpoint, name, flags, options or [], workspace)
+    if foreground:
+        _mount_in_foreground(spec)
+        return
+    from mountd.client import api
+
+    _say_mounted(api.mount(spec))
+
+
+def unmount(
+    mountpoints: Annotated[list[str] | None, typer.Argument(metavar="[MOUNTPOINT]…", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Unmount everything that mountd has mounted for you.")] = False,
+    lazy: Annotated[bool, typer.Option("--lazy", help="Detach now; serve what is open to its end.")] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Unmount; if something is in use, say by whom and exit with 6."""
+    from mountd.client import api
+
+    del workspace  # every command takes it
+    if every == bool(mountpoints):
+        raise UsageError("unmount: name the mount points, or give --all")
+    targets = mountpoints or [
+        record.mountpoint for record in api.list_mounts() if record.mountpoint and record.state != "detached"
+    ]
+    failures: list[MountdError] = []
+    for target in targets:
+        try:
+            api.unmount(target, lazy=lazy)
+            typer.echo(f"unmounted {target}")
+        except MountdError as error:
+            failures.append(error)
+    for failure in failures[:-1]:
+        typer.echo(f"mountd: error: {failure.message}", err=True)
+    if failures:
+        raise failures[-1]
+
+
+def list_mounts(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """List what is mounted.
+
+    --json prints a list of objects: name, mountpoint, source, mode, state (starting, ready, restarting, failed,
+    stopping, detached, not answering), since (seconds since 1970), supervisor_pid, worker_pid, private, restarts,
+    last_error, log, details, statistics (null here).
+    """
+    from mountd.client import api
+
+    del workspace  # every command takes it
+    _print(api.list_mounts(), as_json=as_json, detailed=False)
+
+
+def status(
+    mountpoint: Annotated[str | None, typer.Argument(metavar="[MOUNTPOINT]", show_default=False)] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how mounts are doing: how much was read and fetched, how full, how slow, and why.
+
+    --json prints a list of objects like `list --json`, with `statistics` filled in: reads, bytes_read, bytes_fetched,
+    store_requests, store_retries, store_errors, cache_hits, cache_misses, memory_used, memory_limit, memory_peak,
+    inodes, open_handles, changed_objects, handler_errors, hidden_names, waiting_for.
+    """
+    from mountd.client import api
+
+    del workspace  # every command takes it
+    _print(api.status(mountpoint), as_json=as_json, detailed=True)
+
+
+def version(workspace: WorkspaceOption = None) -> None:
+    """Print the version."""
+    from importlib import metadata
+
+    del workspace  # every command takes it
+    typer.echo(f"mountd {metadata.version('mountd')}")
+
+
+def _spec(
+    source: str,
+    mountpoint: str,
+    name: str | None,
+    flags: dict[str, str | None],
+    o_options: list[str],
+    workspace: Path | None,
+) -> "MountSpec":
+    from mountd.catalog.resolve import resolve
+    from mountd.client import api
+    from mountd.config.config_file import read_config
+    from mountd.config.options import settle
+    from mountd.modes.mount_spec import MountSpec
+
+    location = resolve(source, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd())
+    settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
+    path = api.real_mountpoint(mountpoint)
+    return MountSpec(name=api.free_name(name, path), mountpoint=path, location=location, options=settled)
+
+
+def _mount_in_foreground(spec: "MountSpec") -> None:
+    from mountd.daemon.program import run_foreground
+    from mountd.observe import logs
+    from mountd.wire.codec import pack
+    from mountd.wire.runtime_directory import runtime_directory
+
+    logs.configure()
+    run_foreground(runtime_directory(), pack(spec), _say_mounted)
+
+
+def _say_mounted(record: "MountRecord") -> None:
+    typer.echo(f"mounted {record.source} at {record.mountpoint}")
+    sys.stdout.flush()
+
+
+def _print(records: "list[MountRecord]", *, as_json: bool, detailed: bool) -> None:
+    import json
+
+    from mountd.cli import render
+
+    if as_json:
+        typer.echo(json.dumps(render.as_plain(records), indent=2))
+    elif detailed:
+        typer.echo(render.status_blocks(records, time.time()))
+    else:
+        typer.echo(render.mount_table(records, time.time()))
