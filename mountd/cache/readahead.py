@@ -28,7 +28,7 @@ class WindowLimits:
     """The window once a reader is known to be sequential."""
     largest: int = 128 * MIB
     part_smallest: int = 1 * MIB
-    part_largest: int = 8 * MIB
+    part_largest: int = 4 * MIB
     scan_start: int = 128 * KIB
     """A read of this length at offset 0 starts a scan: the kernel asks for so much only if the program asked for a
     quarter of it or more."""

@@ -5,6 +5,7 @@ import time
 import trio
 
 from mountd.aio.retry import RetryPolicy
+from mountd.cache.allocator import reuse_buffers
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.version import Fetch, ObjectVersion
 from mountd.errors import ChangedError
@@ -92,6 +93,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     Raises:
         MountdError: the store or the kernel refused; the message names the step.
     """
+    reuse_buffers()
     options, location = spec.options, spec.location
     guarded = open_store(location.store, policy=RetryPolicy(deadline_s=options.request_deadline_s))
     try:
