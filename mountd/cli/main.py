@@ -1,8 +1,8 @@
 """The `mountd` program: puts the command groups together and turns errors into one line and an exit code."""
 
 import sys
+from typing import Any
 
-import click
 import typer
 
 from mountd.cli import catalog, mounts, runs, transfers
@@ -17,6 +17,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# Typer may carry a copy of click of its own, whose exceptions are others than click's: ask a name that it exports.
+_CommandLineError: Any = typer.BadParameter.__mro__[2]
+assert _CommandLineError.__name__ == "ClickException"
+
 mounts.register(app)
 transfers.register(app)
 runs.register(app)
@@ -30,9 +34,9 @@ def main() -> None:
     except MountdError as error:
         print(f"mountd: error: {error.message}", file=sys.stderr)  # noqa: T201 - the program's own message
         raise SystemExit(error.exit_code) from None
-    except click.ClickException as error:
+    except _CommandLineError as error:
         error.show()
         raise SystemExit(2) from None
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
     raise SystemExit(status if isinstance(status, int) else 0)
