@@ -48,6 +48,8 @@ class Option:
     parse_dataset: Parse | None = None
     """From that variable's text, where it has another unit."""
     boolean: bool = False
+    has_flag: bool = False
+    """`mountd mount` has a flag of its own for it, beside `-o`."""
 
     @property
     def flag(self) -> str:
@@ -75,9 +77,10 @@ OPTIONS: tuple[Option, ...] = (
         field="mode",
         parse=parse_mode,
         default=lambda _: "auto",
-        default_text="auto",
-        unit="auto, stream",
+        default_text="`auto`",
+        unit="`auto`, `stream`",
         doc="How data reaches the reader. `stream` keeps it in memory only; `auto` is the same in this version.",
+        has_flag=True,
     ),
     Option(
         key="memory",
@@ -89,34 +92,37 @@ OPTIONS: tuple[Option, ...] = (
         doc="Ceiling of the mount's block cache and read-ahead; at least 16MiB.",
         dataset_variable="DATASET_MOUNT_MEMORY_CACHE_SIZE",
         parse_dataset=parse_dataset_memory,
+        has_flag=True,
     ),
     Option(
         key="cache_dir",
         field="cache_dir",
         parse=parse_directory,
         default=_default_cache_dir,
-        default_text="/var/cache/mountd for root, else $XDG_CACHE_HOME/mountd",
+        default_text="`/var/cache/mountd` for root, else `$XDG_CACHE_HOME/mountd`",
         unit="directory",
         doc="Where the disk cache lives. Not used before the disk cache exists.",
+        has_flag=True,
     ),
     Option(
         key="cache_size",
         field="cache_size",
         parse=parse_cache_size,
         default=lambda _: "80%",
-        default_text="80%",
-        unit="size, -size, or %",
+        default_text="`80%`",
+        unit="size, -size or %",
         doc="Ceiling of the disk cache: `10GB` in all, `-20GB` leaves so much free, `80%` of what is free at first "
         "use. Not used before the disk cache exists.",
         dataset_variable="DATASET_MOUNT_CACHE_SIZE",
+        has_flag=True,
     ),
     Option(
         key="attr_ttl",
         field="attr_ttl_s",
         parse=parse_ttl,
         default=lambda _: 30.0,
-        default_text="the datastore's blob_cache_timeout, else 30s",
-        unit="duration (s), never",
+        default_text="the datastore's `blob_cache_timeout`, else `30s`",
+        unit="duration in s, or `never`",
         doc="How long attributes, names and listings may be used without asking storage; 0 asks each time.",
         dataset_variable="DATASET_MOUNT_ATTRIBUTE_CACHE_TTL",
         parse_dataset=parse_milliseconds,
@@ -144,7 +150,7 @@ OPTIONS: tuple[Option, ...] = (
         field="file_mode",
         parse=parse_permissions,
         default=lambda _: 0o644,
-        default_text="0644",
+        default_text="`0644`",
         unit="octal",
         doc="Permissions of files.",
     ),
@@ -153,7 +159,7 @@ OPTIONS: tuple[Option, ...] = (
         field="dir_mode",
         parse=parse_permissions,
         default=lambda _: 0o755,
-        default_text="0755",
+        default_text="`0755`",
         unit="octal",
         doc="Permissions of directories.",
     ),
@@ -162,18 +168,19 @@ OPTIONS: tuple[Option, ...] = (
         field="allow_other",
         parse=parse_boolean,
         default=lambda _: False,
-        default_text="false",
-        unit="true, false",
-        doc="Lets other users in; without root this needs `user_allow_other` in /etc/fuse.conf.",
+        default_text="`false`",
+        unit="`true`, `false`",
+        doc="Lets other users in; without root this needs `user_allow_other` in `/etc/fuse.conf`.",
         boolean=True,
+        has_flag=True,
     ),
     Option(
         key="request_deadline",
         field="request_deadline_s",
         parse=parse_deadline,
         default=lambda _: 60.0,
-        default_text="60s",
-        unit="duration (s)",
+        default_text="`60s`",
+        unit="duration in s",
         doc="A request without progress for this long ends in EIO.",
     ),
 )
