@@ -7,6 +7,7 @@ own is left: `run` cleans up behind every way out, also when it is cancelled.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import msgspec
 import trio
@@ -20,13 +21,21 @@ from mountd.observe.logs import get_logger
 from mountd.wire.codec import unpack
 from mountd.wire.messages import MountRecord, State
 
-READY_WITHIN_S = 30.0
-ANSWER_WITHIN_S = 2.0
-_CHECK_EVERY_S = 5.0
 _CLEAN_UP_S = 30.0
 """More than ending a worker and taking its mount away can take by their own deadlines."""
-_HUNG_AFTER_S = 60.0
-"""A worker whose loop has stood still for as long as any request may take is as good as dead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a worker may take, in seconds."""
+
+    ready_s: float = 30.0
+    """From the request until a stat through the mount answers."""
+    answer_s: float = 2.0
+    """To say how it is."""
+    check_every_s: float = 5.0
+    hung_s: float = 60.0
+    """A worker whose loop has stood still for as long as any request may take is as good as dead."""
 
 
 class MountKeeper:
@@ -41,6 +50,7 @@ class MountKeeper:
         private: bool,
         log: str | None,
         history: RestartHistory,
+        patience: Patience,
     ) -> None:
         """`spec` is a packed `MountSpec`; `log` is the file that the workers' standard error goes to."""
         settled = unpack(spec, MountSpec)
@@ -59,6 +69,7 @@ class MountKeeper:
         )
         self._kernel = KernelMount(settled.mountpoint, allow_other=settled.options.allow_other)
         self._history = history
+        self._patience = patience
         self._state: State = "starting"
         self._step = "preparing the mount point"
         self._worker: WorkerProcess | None = None
@@ -102,7 +113,7 @@ class MountKeeper:
         if worker is None or self._state == "starting":
             return self.record()
         try:
-            with trio.fail_after(ANSWER_WITHIN_S):
+            with trio.fail_after(self._patience.answer_s):
                 report = await worker.report()
         except UnavailableError:
             return self.record()
@@ -182,7 +193,7 @@ class MountKeeper:
     async def _set_up(self, nursery: trio.Nursery) -> WorkerProcess:
         with self._setting_up:
             try:
-                with trio.fail_after(READY_WITHIN_S):
+                with trio.fail_after(self._patience.ready_s):
                     await self._kernel.claim()
                     return await self._start_worker(nursery)
             except trio.TooSlowError:
@@ -213,7 +224,7 @@ class MountKeeper:
 
     def _too_slow(self) -> DeadlineError:
         return DeadlineError(
-            f"cannot mount {self._base.source} at {self.mountpoint}: not ready within {READY_WITHIN_S:.0f} s, "
+            f"cannot mount {self._base.source} at {self.mountpoint}: not ready within {self._patience.ready_s:g} s, "
             f"still {self._step}; check that the source can be reached from this node"
         )
 
@@ -236,11 +247,11 @@ class MountKeeper:
     async def _watch_health(self, worker: WorkerProcess) -> None:
         answered = trio.current_time()
         while True:
-            await trio.sleep(_CHECK_EVERY_S)
+            await trio.sleep(self._patience.check_every_s)
             if self._state == "ready" and await self._kernel.is_detached():
                 self._become_detached()
             try:
-                with trio.fail_after(ANSWER_WITHIN_S):
+                with trio.fail_after(self._patience.answer_s):
                     await worker.report()
                 answered = trio.current_time()
             except UnavailableError:
@@ -248,7 +259,7 @@ class MountKeeper:
             except trio.TooSlowError:
                 silence_s = trio.current_time() - answered
                 self._log.warning("worker does not answer", worker=worker.pid, for_s=round(silence_s))
-                if silence_s >= _HUNG_AFTER_S:
+                if silence_s >= self._patience.hung_s:
                     self._log.error("worker hangs and is killed", worker=worker.pid)
                     worker.kill()
                     return
@@ -267,7 +278,7 @@ class MountKeeper:
             while pause_s is not None and not self._stop.is_set():
                 await trio.sleep(pause_s)
                 try:
-                    with trio.fail_after(READY_WITHIN_S):
+                    with trio.fail_after(self._patience.ready_s):
                         worker = await self._start_worker(nursery)
                 except (MountdError, trio.TooSlowError) as failed:
                     pause_s = self._after_failed_start(failed if isinstance(failed, MountdError) else self._too_slow())

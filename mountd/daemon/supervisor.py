@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import trio
 
-from mountd.daemon.mount_keeper import MountKeeper
+from mountd.daemon.mount_keeper import MountKeeper, Patience
 from mountd.daemon.restart_policy import RestartHistory, RestartRule
 from mountd.errors import BusyError, NotFoundError, UsageError
 from mountd.observe.logs import get_logger
@@ -46,6 +46,7 @@ class Supervisor:
         log: str | None = None,
         worker_command: Sequence[str] = WORKER_COMMAND,
         restart_rule: RestartRule | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """`log` is the file that this process and its workers write to, if it is one."""
         self._nursery = nursery
@@ -53,6 +54,7 @@ class Supervisor:
         self._log_file = log
         self._worker_command = worker_command
         self._restart_rule = restart_rule or RestartRule()
+        self._patience = patience or Patience()
         self._keepers: list[MountKeeper] = []
         self._changed = trio.Condition()
         self._shutdown = trio.Event()
@@ -95,6 +97,7 @@ class Supervisor:
             private=self._private,
             log=self._log_file,
             history=RestartHistory(self._restart_rule),
+            patience=self._patience,
         )
         # no await: nobody else can take the mount point between this look and the entry
         for other in self._keepers:
@@ -142,6 +145,8 @@ class Supervisor:
 
         try:
             await keeper.run(ready=ready)
+        except (UsageError, BusyError):
+            raise  # the client has been told all there is to say
         except BaseException:
             self._untroubled = False
             raise

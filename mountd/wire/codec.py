@@ -7,7 +7,6 @@ protocols differ.
 
 import os
 import struct
-from importlib import metadata
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -79,7 +78,7 @@ class Conversation(Generic[T]):
     @staticmethod
     def greeting() -> bytes:
         """Return the frame to send before any other."""
-        return encode(Hello(program=metadata.version("mountd"), pid=os.getpid()))
+        return encode(Hello(pid=os.getpid()))
 
     def feed(self, data: bytes) -> list[T]:
         """Take bytes in the order they arrived and return the messages that are now complete.
@@ -123,7 +122,7 @@ def _check_greeting(body: bytes) -> Hello:
         raise ProtocolError("what answers on the control connection is not mountd") from None
     if hello.protocol != PROTOCOL:
         raise ProtocolError(
-            f"process {hello.pid} is mountd {hello.program} and speaks control protocol {hello.protocol}, "
-            f"this one speaks {PROTOCOL}: end the mount with the version that started it, or with `kill {hello.pid}`"
+            f"the mountd of process {hello.pid} speaks control protocol {hello.protocol} and this one {PROTOCOL}: "
+            f"end its mounts with the version that made them, or with `kill {hello.pid}`"
         )
     return hello

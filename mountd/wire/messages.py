@@ -23,9 +23,8 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """Opens each direction of every conversation."""
 
     protocol: int = PROTOCOL
-    program: str
-    """The program's version, for people."""
     pid: int
+    """Whom an error message can name."""
 
 
 State = Literal["starting", "ready", "restarting", "failed", "stopping", "detached", "not answering"]

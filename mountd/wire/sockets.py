@@ -7,7 +7,6 @@ moment its name exists, so one that refuses connections is dead and may be remov
 import contextlib
 import os
 import re
-import secrets
 import socket
 import struct
 from collections.abc import Iterator
@@ -49,7 +48,7 @@ def trusted(peer: Peer) -> bool:
 def private_socket_name(mount_name: str) -> str:
     """Return a name for a new private socket: what it serves and a random part; even pids repeat between containers."""
     safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", mount_name)[:40]
-    return f"private-{safe}-{secrets.token_hex(6)}.sock"
+    return f"private-{safe}-{os.urandom(6).hex()}.sock"
 
 
 def mount_name_of(path: Path) -> str:
@@ -67,7 +66,7 @@ def listen(directory: Path, name: str) -> socket.socket:
     if (directory / name).exists() and _answers(directory / name):
         raise BusyError(f"another mountd already listens on {directory / name}")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    draft = f".{secrets.token_hex(6)}.new"
+    draft = f".{os.urandom(6).hex()}.new"
     try:
         with _short(directory) as short:
             listener.bind(f"{short}/{draft}")
