@@ -20,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD ARG…", show_default=False)],
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="CMD", help="The command and its arguments; put `--` before it.", show_default=False),
+    ],
     mount: Annotated[
         list[str] | None,
         typer.Option("--mount", metavar="NAME=SOURCE", help="Mount SOURCE while CMD runs.", show_default=False),
