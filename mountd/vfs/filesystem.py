@@ -25,6 +25,7 @@ from mountd.errors import (
     NotFoundError,
     StaleHandleError,
 )
+from mountd.tree import names
 from mountd.tree.inodes import DirectoryNode, FileNode, Node
 from mountd.tree.listing import Listing
 from mountd.tree.namespace import Answer, Namespace
@@ -82,6 +83,7 @@ class FileSystem:
             node: Node = directory if name == b"." else directory.parent or directory
             node.lookups += 1
             return Looked(self._attributes(node), self._ttl_s)
+        names.check(name)  # also where a complete listing knows that there is none
         answer = self._namespace.settled(directory, name)
         if answer is None:
             with self._deadline("lookup", name):
