@@ -1,0 +1,266 @@
+"""Real mounts of a `MemoryStore`, each served by a process of its own that the test steers.
+
+`serve` starts a mount with options of its own for one test; `shared_mount` in the test modules may keep one for a
+module. Whoever ends a `FuseServer` with `close` has checked that the mount is gone, that the process ended by itself
+with status 0, and that it had nothing to complain about but what was expected.
+"""
+
+import base64
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mountd.fuse import mount_table
+
+ROOT = Path(__file__).parents[2]
+ANSWER_S = 30.0
+LIFETIME_S = 110.0
+"""A server that hung would hang the test with it, in a system call that no signal ends: a thread kills it first."""
+
+
+class FuseServer:
+    """One mount and its process."""
+
+    def __init__(self, directory, objects=None, **options):
+        """Mount at `directory/mnt`; `objects` are keys with their bytes, `options` those of `fuse_server_main`."""
+        self.path = directory / "mnt"
+        self.path.mkdir(parents=True)
+        self._stderr_path = directory / "stderr"
+        self._expected = []
+        self._buffered = b""
+        self.end_reason = None
+        ours, theirs = socket.socketpair()
+        ours.settimeout(ANSWER_S)
+        self._control = ours
+        self._lock = threading.Lock()
+        with theirs, self._stderr_path.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    *("-X", "dev", "-W", "error"),
+                    *("-m", "tests.support.fuse_server_main"),
+                    str(theirs.fileno()),
+                    str(self.path),
+                    json.dumps(options),
+                ],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stderr=stderr,
+                pass_fds=[theirs.fileno()],
+            )
+        self._watchdog = threading.Timer(LIFETIME_S, self.process.kill)
+        self._watchdog.daemon = True
+        self._watchdog.start()
+        first = self._receive()
+        if first != {"event": "ready"}:
+            self._end()
+            raise AssertionError(f"no mount: {first}, {self.stderr()}")
+        for key, data in (objects or {}).items():
+            self.set(key, data)
+
+    # ---- commands
+
+    def call(self, command, **arguments):
+        """Give a command and return its result."""
+        with self._lock:
+            self._control.sendall(json.dumps({"do": command, **arguments}).encode() + b"\n")
+            answer = self._receive()
+        if "error" in answer:
+            raise AssertionError(f"{command}: {answer['error']}")
+        return answer["result"]
+
+    def set(self, key, data, **more):
+        """Create or replace an object at once, as another client of the container would."""
+        self.call("set", key=key, data=_text(data), **more)
+
+    def set_many(self, keys, data=b"x"):
+        """Create many objects with the same bytes."""
+        self.call("set_many", keys=list(keys), data=_text(data))
+
+    def set_version(self, key, version, size):
+        """Create or replace an object with `versioned_content.versioned(version, size)`."""
+        self.call("set_version", key=key, version=version, size=size)
+
+    def delete(self, key):
+        """Delete an object at once."""
+        self.call("delete", key=key)
+
+    def fault(self, **rule):
+        """Make calls of the store fail, wait or block; see `fuse_server_main.Faults.add`."""
+        self.call("fault", **rule)
+
+    def clear_faults(self):
+        """No more faults; what is blocked goes on."""
+        self.call("clear_faults")
+
+    def counters(self):
+        """Return all counters."""
+        return self.call("counters")
+
+    def calls(self):
+        """Return how often each method of the store was called."""
+        return self.counters()["calls"]
+
+    @contextlib.contextmanager
+    def store_calls(self):
+        """Yield a dictionary that holds the calls made meanwhile once the block is left."""
+        before = self.calls()
+        made = {}
+        yield made
+        after = self.calls()
+        made.update({method: after[method] - before.get(method, 0) for method in after})
+        for method in [method for method, count in made.items() if not count]:
+            del made[method]
+
+    def wait_until(self, condition, timeout_s=20.0):
+        """Return the counters once `condition` of them holds."""
+        patience = Patience(timeout_s)
+        while not condition(counters := self.counters()):
+            patience.spend(f"never came true: {counters}")
+        return counters
+
+    def wait_blocked(self, count):
+        """Return when `count` calls of the store are blocked."""
+        self.wait_until(lambda counters: counters["blocked"] >= count)
+
+    # ---- the end
+
+    def expect_log(self, text):
+        """Lines of the log that hold `text` are no complaint."""
+        self._expected.append(text)
+
+    def stderr(self):
+        """Return what the process wrote so far."""
+        return self._stderr_path.read_text("utf-8", "replace")
+
+    def complaints(self):
+        """Return the lines of the log that nobody expected: everything above `info`, and whatever is no log line."""
+        return [line for line in self.stderr().splitlines() if not self._harmless(line)]
+
+    def mounted(self):
+        """Whether the kernel has a mount at the mount point."""
+        return mount_table.mount_at(str(self.path)) is not None
+
+    def unmount(self, *, lazy=False):
+        """Unmount from outside, as `umount` does; a reader that is just closing its files gets a moment."""
+        patience = Patience(10.0)
+        while True:
+            try:
+                return mount_table.unmount(str(self.path), lazy=lazy)
+            except mount_table.BusyError:
+                patience.spend("the mount stays busy: the test left something open")
+
+    def terminate(self):
+        """Send SIGTERM."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, timeout_s=15.0):
+        """Wait until the process has ended by itself and return its status."""
+        return self.process.wait(timeout_s)
+
+    def close(self):
+        """Unmount, and check that the mount ended as it should."""
+        try:
+            if self.process.poll() is None:
+                self.clear_faults()
+                if self.mounted():
+                    self.unmount()
+            status = self.wait()
+            assert not self.mounted(), "the mount outlived its process"
+            assert status == 0, f"status {status}: {self.stderr()}"
+            complaints = self.complaints()
+            assert not complaints, "\n".join(complaints)
+        finally:
+            self._end()
+
+    def kill(self):
+        """End a process that is expected not to end by itself, and its mount."""
+        self._end()
+
+    def _end(self):
+        self._watchdog.cancel()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._control.close()
+        with contextlib.suppress(mount_table.NotFoundError):
+            mount_table.unmount(str(self.path), lazy=True)
+
+    def _receive(self):
+        while b"\n" not in self._buffered:
+            data = self._control.recv(1 << 20)
+            if not data:
+                self.process.wait(ANSWER_S)
+                raise AssertionError(f"the server ended: {self.stderr()}")
+            self._buffered += data
+        line, _, self._buffered = self._buffered.partition(b"\n")
+        return json.loads(line)
+
+    def _harmless(self, line):
+        if any(text in line for text in self._expected):
+            return True
+        try:
+            return json.loads(line)["level"] in ("debug", "info")
+        except (ValueError, TypeError, KeyError):
+            return False
+
+
+class Patience:
+    """A deadline for something that nobody announces."""
+
+    def __init__(self, timeout_s):
+        self._end = threading.Event()
+        self._timer = threading.Timer(timeout_s, self._end.set)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def spend(self, what):
+        """Wait a moment; fail once the time is over."""
+        if self._end.wait(0.01):
+            raise AssertionError(what)
+
+
+def _text(data):
+    return base64.b64encode(data).decode()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Return a function that starts a `FuseServer`; all of them are closed and checked after the test."""
+    started = []
+
+    def start(objects=None, **options):
+        server = FuseServer(tmp_path / f"server{len(started)}", objects, **options)
+        started.append(server)
+        return server
+
+    yield start
+    close_all(started)
+
+
+@pytest.fixture(scope="module")
+def serve_module(tmp_path_factory):
+    """Return a function like `serve` whose mounts live as long as the module's tests."""
+    started = []
+
+    def start(objects=None, **options):
+        server = FuseServer(tmp_path_factory.mktemp("fuse") / "server", objects, **options)
+        started.append(server)
+        return server
+
+    yield start
+    close_all(started)
+
+
+def close_all(servers):
+    """Close every server, also after one of them failed."""
+    with contextlib.ExitStack() as stack:
+        for server in servers:
+            stack.callback(server.close)

@@ -1,0 +1,294 @@
+"""The process behind `fuse_server`: a real mount of a `MemoryStore`, and a tiny control channel beside it.
+
+Started as `python -m tests.support.fuse_server_main CONTROL_FD MOUNTPOINT OPTIONS`. The mount is put together as
+`modes/mount.py` does it. Every line on the control channel is a command as JSON, `{"do": NAME, …}`; the answer is
+`{"result": …}` or `{"error": TEXT}`. Unasked for come `{"event": "ready"}` and `{"event": "ended", "reason": …}`.
+"""
+
+import base64
+import builtins
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+
+import pyfuse3
+import trio
+
+from mountd import errors
+from mountd.aio.retry import RetryPolicy
+from mountd.cache.block_cache import BlockCache
+from mountd.errors import MountdError
+from mountd.fuse import fastpath
+from mountd.fuse import session as fuse_session
+from mountd.fuse.convert import AttributeMaker
+from mountd.fuse.operations import Operations
+from mountd.fuse.session import Session
+from mountd.observe import logs
+from mountd.stores.guarded import GuardedStore
+from mountd.stores.memory import MemoryStore
+from mountd.tree.namespace import Namespace
+from mountd.units import MIB
+from mountd.vfs.filesystem import FileSystem
+from tests.support.versioned_content import size_of, versioned
+
+DEADLINE_MARGIN_S = 0.5
+
+
+def error_class(name):
+    """Return the exception class `name`, ours or Python's."""
+    return getattr(errors, name, None) or getattr(builtins, name)
+
+
+class Faults:
+    """What goes wrong in the store, and when."""
+
+    def __init__(self):
+        self._rules = []
+        self._gate = trio.Event()
+        self.blocked = 0
+
+    def add(
+        self, *, method=None, key=None, skip=0, times=None, error=None, message="injected", delay_s=0.0, block=False
+    ):
+        """Add a rule: calls of `method` for `key` (None: any) after the first `skip`, `times` of them."""
+        rule = {"method": method, "key": key, "skip": skip, "times": times}
+        self._rules.append(rule | {"error": error, "message": message, "delay_s": delay_s, "block": block})
+
+    def clear(self):
+        """Forget the rules and let go of what is blocked."""
+        self._rules.clear()
+        self._gate.set()
+        self._gate = trio.Event()
+
+    async def on_call(self, method, key):
+        """Do what the first rule that applies says."""
+        for rule in self._rules:
+            if rule["method"] not in (None, method) or rule["key"] not in (None, key):
+                continue
+            if rule["skip"] > 0:
+                rule["skip"] -= 1
+                continue
+            if rule["times"] is not None:
+                if rule["times"] == 0:
+                    continue
+                rule["times"] -= 1
+            if rule["block"]:
+                self.blocked += 1
+                try:
+                    await self._gate.wait()
+                finally:
+                    self.blocked -= 1
+            await trio.sleep(rule["delay_s"])
+            if rule["error"] is not None:
+                raise error_class(rule["error"])(rule["message"])
+            return
+
+
+class Server:
+    """The mount, its store, and the commands."""
+
+    def __init__(self, mountpoint, options, nursery):
+        uid, gid = options.get("uid", os.getuid()), options.get("gid", os.getgid())
+        self._nursery = nursery
+        self.faults = Faults()
+        self.store = MemoryStore(page_limit=options.get("page_limit", 5000), on_call=self.faults.on_call)
+        deadline_s = options.get("deadline_s", 20.0)
+        guarded = GuardedStore(self.store, RetryPolicy(deadline_s=deadline_s, first_pause_s=0.01))
+        ttl_s = options.get("ttl_s", 60.0)
+        self.namespace = Namespace(guarded, options.get("root", ""), nursery, ttl_s=ttl_s)
+
+        async def fetch(version, wanted):
+            chunk = await guarded.read(version.key, wanted.start, wanted.length, if_match=version.etag)
+            return chunk.data
+
+        self.cache = BlockCache(fetch, nursery, limit_bytes=options.get("memory_bytes", 64 * MIB))
+        self.filesystem = FileSystem(
+            self.namespace,
+            self.cache,
+            started_ns=time.time_ns(),
+            deadline_s=deadline_s + DEADLINE_MARGIN_S,
+            ttl_s=ttl_s,
+        )
+        attributes = AttributeMaker(
+            uid=uid, gid=gid, file_mode=options.get("file_mode", 0o644), dir_mode=options.get("dir_mode", 0o755)
+        )
+        self.operations = Operations(self.filesystem, attributes, concurrent_reads=fuse_session.CONCURRENT_READS)
+        self.session = Session(
+            self.operations,
+            mountpoint,
+            source=options.get("source", "memory"),
+            allow_other=options.get("allow_other", False),
+        )
+        self._replacing = {}
+
+    # ---- commands
+
+    def do_set(self, key, data, is_directory=False):
+        self.store.set(key, base64.b64decode(data), is_directory=is_directory)
+
+    def do_set_many(self, keys, data):
+        content = base64.b64decode(data)
+        for key in keys:
+            self.store.set(key, content)
+
+    def do_set_version(self, key, version, size):
+        self.store.set(key, versioned(version, size))
+
+    def do_delete(self, key):
+        self.store.delete(key)
+
+    def do_info(self, key):
+        """Return size, modification time and ETag as the store has them."""
+        info = self.store._blobs[key].info
+        return {"size": info.size, "mtime_ns": info.mtime_ns, "etag": info.etag}
+
+    def do_page_limit(self, entries):
+        self.store.page_limit = entries
+
+    def do_fault(self, **rule):
+        self.faults.add(**rule)
+
+    def do_clear_faults(self):
+        self.faults.clear()
+
+    def do_break_filesystem(self, method, error="ValueError", times=1):
+        """Make a method of the file system raise: what a bug of ours would do."""
+        original = getattr(self.filesystem, method)
+        left = times
+
+        def broken(*args, **kwargs):
+            nonlocal left
+            if left == 0:
+                return original(*args, **kwargs)
+            left -= 1
+            raise error_class(error)("injected")
+
+        setattr(self.filesystem, method, broken)
+
+    def do_counters(self):
+        budget = self.cache.budget
+        return {
+            "calls": dict(self.store.calls),
+            "blocked": self.faults.blocked,
+            "reads": self.filesystem.reads,
+            "bytes_read": self.filesystem.bytes_read,
+            "inodes": len(self.namespace.inodes),
+            "handles": self.filesystem.open_handles,
+            "handler_errors": self.operations.unexpected_errors,
+            "hidden_names": self.namespace.hidden_names,
+            "changed_objects": self.namespace.inodes.changed_objects,
+            "memory_used": budget.used,
+            "memory_peak": budget.peak,
+            "memory_limit": budget.limit,
+        }
+
+    def do_tuning(self):
+        return self.session.tuning
+
+    def do_wake_falsely(self, times=1):
+        """Claim that a request is there when none is: what happens when its sender is killed in the last moment."""
+        original = pyfuse3._wait_fuse_readable
+        left = times
+
+        async def wait():
+            nonlocal left
+            if left > 0:
+                left -= 1
+                return True
+            return await original()
+
+        pyfuse3._wait_fuse_readable = wait
+
+    def do_replace(self, key, base, spread, pause_s):
+        """Replace `key` by the next version again and again, until `stop_replacing`."""
+        scope = trio.CancelScope()
+        state = self._replacing[key] = {"scope": scope, "version": 0}
+
+        async def loop():
+            with scope:
+                while True:
+                    state["version"] += 1
+                    version = state["version"]
+                    self.store.set(key, versioned(version, size_of(version, base, spread)))
+                    await trio.sleep(pause_s)
+
+        self._nursery.start_soon(loop)
+
+    def do_stop_replacing(self, key):
+        state = self._replacing.pop(key)
+        state["scope"].cancel()
+        return state["version"]
+
+    def do_stop(self):
+        self.session.request_stop()
+
+    # ---- the control channel
+
+    async def obey(self, stream):
+        """Answer commands until the other side is gone, which ends the mount."""
+        await tell(stream, {"event": "ready"})
+        buffered = b""
+        while data := await stream.receive_some(1 << 20):
+            *lines, buffered = (buffered + bytes(data)).split(b"\n")
+            for line in lines:
+                command = json.loads(line)
+                try:
+                    answer = {"result": getattr(self, "do_" + command.pop("do"))(**command)}
+                except Exception as error:  # noqa: BLE001 - told to the test
+                    answer = {"error": repr(error)}
+                await tell(stream, answer)
+        self.session.request_stop()
+
+    async def heed_signals(self, *, task_status):
+        """SIGTERM and SIGINT end the mount, as in a worker."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+            task_status.started()
+            async for _ in received:
+                self.session.request_stop()
+
+
+async def tell(stream, message):
+    """Send one line."""
+    await stream.send_all(json.dumps(message).encode() + b"\n")
+
+
+async def run(control, mountpoint, options):
+    """Mount, serve and obey."""
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(control))
+    try:
+        async with trio.open_nursery() as nursery:
+            server = Server(mountpoint, options, nursery)
+            await nursery.start(server.heed_signals)
+
+            def started():
+                nursery.start_soon(server.obey, stream)
+
+            reason = await server.session.serve(started=started)
+            nursery.cancel_scope.cancel()
+    except* MountdError as group:
+        reason = f"failed: {group.exceptions[0]}"
+    with trio.move_on_after(1), contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await tell(stream, {"event": "ended", "reason": reason})
+    return 0 if not reason.startswith("failed") else 5
+
+
+def main():
+    """Run until unmounted or told to stop."""
+    number, mountpoint, text = sys.argv[1:]
+    options = json.loads(text)
+    if options.get("without_hook"):
+        fastpath.WAIT = "_a_name_that_this_pyfuse3_does_not_have"
+    logs.configure(level="info")
+    control = socket.socket(fileno=int(number))
+    control.setblocking(False)
+    with control:
+        status = trio.run(run, control, mountpoint, options)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
