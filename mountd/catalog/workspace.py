@@ -318,7 +318,7 @@ def _file_errors(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise DeniedError(f"{error.filename or path}: permission to write it is missing") from None
     except (NotADirectoryError, FileExistsError) as error:
-        raise UsageError(f"{error.filename or path}: a file is where a directory is needed") from None
+        raise UsageError(f"{error.filename or path}: cannot be made, a file is in the way") from None
     except OSError as error:
         kind = {errno.ENOSPC: NoRoomError, errno.EDQUOT: NoRoomError, errno.EROFS: ReadOnlyError}.get(error.errno or 0)
         raise (kind or UnavailableError)(f"{error.filename or path}: {error.strerror}") from None

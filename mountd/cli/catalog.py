@@ -111,9 +111,9 @@ def datastore_add(
         datastore = datastore_from_file(file, name=name, secret=secret)
     else:
         raise UsageError("--file: the file says everything; leave --type and the others out")
-    if name is not None and name != name.lower():
-        typer.echo(f"Datastore name {name} contains capital letters. They are stored in lower case.", err=True)
     stored = found.add(datastore, overwrite=overwrite)
+    if name is not None and name != stored.name:
+        typer.echo(f"Datastore name {name} contains capital letters. They are stored in lower case.", err=True)
     typer.echo(f"Added datastore {stored.name} to {found.root}")
 
 

@@ -100,7 +100,7 @@ def test_a_failed_init_leaves_what_was_there(tmp_path):
     (tmp_path / ".azureml").mkdir()
     (tmp_path / ".azureml" / "storage").write_text("in the way")
     before = tree(tmp_path)
-    with pytest.raises(UsageError, match="storage: a file is where a directory is needed"):
+    with pytest.raises(UsageError, match="storage: cannot be made, a file is in the way"):
         Workspace.init(tmp_path)
     assert tree(tmp_path) == before
 
