@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mountd.errors import NotDirectoryError
 from mountd.stores.base import ObjectInfo
+from mountd.transfer.descriptors import Descriptors
 from mountd.transfer.journal import RunJournal
 from mountd.transfer.local_errors import local_error
 from mountd.transfer.part import PartFile, PartPaths, write_whole
@@ -48,6 +49,7 @@ class Destination:
 
     def __init__(self, root: Path, source: str, *, overwrite: bool) -> None:
         self._overwrite = overwrite
+        self._open = Descriptors()
         self._root = root
         # Directories that are known to be inside and writable, or why they are not.
         self._directories: dict[str, str | None] = {"": None}
@@ -89,11 +91,13 @@ class Destination:
             OSError: the file system refuses.
         """
         final = self.paths(wanted.relative).final
-        self._record(wanted, write_whole(final, data, wanted.info.mtime_ns, overwrite=self._overwrite))
+        with self._open:
+            self._record(wanted, write_whole(final, data, wanted.info.mtime_ns, overwrite=self._overwrite))
 
     def publish(self, wanted: Wanted, part: PartFile) -> None:
         """Give a large file its name; errors as in `write`."""
-        self._record(wanted, part.publish(overwrite=self._overwrite))
+        with self._open:
+            self._record(wanted, part.publish(overwrite=self._overwrite))
 
     def finish(self, *, unfinished: bool) -> None:
         """Bring the names of everything written to the disk.
@@ -111,7 +115,8 @@ class Destination:
             self._journal.remove()
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files; calls that a cancelled run left behind in threads and that come later do nothing."""
+        self._open.close()
         if self._journal is not None:
             self._journal.close()
 

@@ -14,7 +14,9 @@ def as_sentence(report: TransferReport, sentence: str) -> str:
         sentence: how it begins, with `{files}` where the number of files goes.
     """
     files = f"{report.files} file{'' if report.files == 1 else 's'} ({format_size(report.size)})"
-    parts = [f"{sentence.replace('{files}', files, 1)} in {format_duration(report.seconds)}, {format_size(report.rate)}/s"]
+    parts = [
+        f"{sentence.replace('{files}', files, 1)} in {format_duration(report.seconds)}, {format_size(report.rate)}/s"
+    ]
     if report.skipped:
         parts.append(f"{report.skipped} skipped because they exist (--overwrite replaces them)")
     if isinstance(report, DownloadReport) and report.resumed:
