@@ -63,12 +63,9 @@ def _fallback() -> Path:
 
 def _made(path: Path, forbidden_mode: int) -> Path:
     try:
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:
         pass  # not a directory: refused below
-    except FileNotFoundError:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise SetupError(
             f"cannot make the runtime directory {path}: {error.strerror}; "
