@@ -1,0 +1,227 @@
+"""The file systems that are compared, each mounted fresh for one measurement and gone after it.
+
+`mountd` is the real command line in a runtime directory of its own; `rclone` is Debian's with `--vfs-cache-mode full`;
+`fuse` is the ceiling that answers from memory. Invariant: a context that was left has no mount and no process behind
+it, however it was left.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from benchmarks.jobs import PROJECT
+from benchmarks.memory_fs import READ_AHEAD_KIB, MemorySetup
+from benchmarks.origin.process import Dataset
+
+MOUNTD = PROJECT / ".venv/bin/mountd"
+_DEADLINE_S = 40.0
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_STEERING = ("MOUNTD_", "DATASET_", "AZURE_", "AZUREML_", "RCLONE_")
+
+
+class MountError(RuntimeError):
+    """A file system could not be mounted; the message says why in one line."""
+
+
+class Mounted:
+    """A mount that answers."""
+
+    def __init__(self, path: Path, pid: int, status: Callable[[], dict[str, Any]] = dict) -> None:
+        self.path = path
+        self.pid = pid
+        """The process that answers."""
+        self._status = status
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the process has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that the process ever had resident."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        match = re.search(r"VmHWM:\s+(\d+) kB", status)
+        return int(match[1]) * 1024 if match else 0
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what the mount says about itself; empty if it says nothing."""
+        return self._status()
+
+
+class Contender(ABC):
+    """A way to mount a container of the origin."""
+
+    name: str
+
+    @abstractmethod
+    def mounted(self, container: str) -> AbstractContextManager[Mounted]:
+        """Mount `container` freshly."""
+
+
+class Mountd(Contender):
+    """mountd as a user starts it."""
+
+    def __init__(
+        self, url: str, scratch: Path, *, options: Mapping[str, str] | None = None, name: str = "mountd"
+    ) -> None:
+        self.name = name
+        self._url = url
+        self._scratch = scratch
+        self._options = [word for key, value in (options or {}).items() for word in (f"--{key}", value)]
+
+    @contextmanager
+    def mounted(self, container: str) -> Iterator[Mounted]:
+        with _directories(self._scratch) as (mountpoint, private):
+            environment = {name: value for name, value in os.environ.items() if not name.startswith(_STEERING)}
+            environment["MOUNTD_RUNTIME_DIR"] = str(private)
+            command = [str(MOUNTD), "mount", f"{self._url}/{container}", str(mountpoint)]
+            command += ["--cache-dir", str(private / "cache"), *self._options]
+
+            def status() -> dict[str, Any]:
+                answer = _call([str(MOUNTD), "status", str(mountpoint), "--json"], environment)
+                return json.loads(answer)[0]
+
+            try:
+                _call(command, environment)
+                yield Mounted(mountpoint, status()["worker_pid"], lambda: status()["statistics"])
+            finally:
+                with contextlib.suppress(MountError):  # nothing is mounted if the mount itself failed
+                    _call([str(MOUNTD), "unmount", "--all"], environment)
+
+
+class Rclone(Contender):
+    """`rclone mount --vfs-cache-mode full` with a new cache directory."""
+
+    name = "rclone"
+
+    def __init__(self, url: str, scratch: Path) -> None:
+        self._url = url
+        self._scratch = scratch
+
+    @contextmanager
+    def mounted(self, container: str) -> Iterator[Mounted]:
+        with _directories(self._scratch) as (mountpoint, private):
+            config = private / "rclone.conf"
+            config.write_text(f"[origin]\ntype = azureblob\nuse_emulator = true\nendpoint = {self._url}\n")
+            command = ["rclone", "mount", f"origin:{container}", str(mountpoint), "--config", str(config)]
+            command += ["--vfs-cache-mode", "full", "--cache-dir", str(private / "cache"), "--read-only"]
+            with _program(command, private / "log") as process:
+                _wait_for_mount(mountpoint, process, private / "log")
+                yield Mounted(mountpoint, process.pid)
+
+
+class Memory(Contender):
+    """The fuse ceiling: shows `dataset`, whatever the container."""
+
+    name = "fuse"
+
+    def __init__(self, dataset: Dataset, scratch: Path) -> None:
+        self._dataset = dataset
+        self._scratch = scratch
+
+    @contextmanager
+    def mounted(self, container: str) -> Iterator[Mounted]:  # noqa: ARG002 - it has no containers
+        with _directories(self._scratch) as (mountpoint, private):
+            setup = msgspec.json.encode(MemorySetup(mountpoint=str(mountpoint), dataset=self._dataset))
+            command = [sys.executable, "-m", "benchmarks.memory_fs"]
+            with _program(command, private / "log", first_line=setup) as process:
+                _wait_for_mount(mountpoint, process, private / "log")
+                _raise_read_ahead(mountpoint)
+                yield Mounted(mountpoint, process.pid)
+
+
+class Directory(Contender):
+    """Files on the local file system, read once so that they are in the page cache."""
+
+    name = "ext4"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @contextmanager
+    def mounted(self, container: str) -> Iterator[Mounted]:
+        yield Mounted(self._directory / container, os.getpid())
+
+
+@contextmanager
+def _directories(scratch: Path) -> Iterator[tuple[Path, Path]]:
+    """Give an empty mount point and a private directory, and end what is still mounted there."""
+    with tempfile.TemporaryDirectory(dir=scratch) as private:
+        mountpoint = Path(tempfile.mkdtemp(dir=scratch))
+        try:
+            yield mountpoint, Path(private)
+        finally:
+            if mountpoint.is_mount():
+                subprocess.run(["fusermount3", "-u", "-z", str(mountpoint)], check=False, timeout=_DEADLINE_S)
+            mountpoint.rmdir()
+
+
+def _call(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    try:
+        # a session of its own: Ctrl-C is for the benchmark, which then unmounts in order
+        done = subprocess.run(
+            command, env=dict(environment), capture_output=True, text=True, timeout=_DEADLINE_S, check=False,
+            start_new_session=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise MountError(f"{' '.join(command[:2])} took longer than {_DEADLINE_S:.0f} s") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise MountError(lines[-1])
+    return done.stdout
+
+
+@contextmanager
+def _program(command: Sequence[str], log: Path, *, first_line: bytes = b"") -> Iterator[subprocess.Popen[bytes]]:
+    """Run a file system in the foreground; ended by SIGTERM."""
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+        ) as process,
+    ):
+        assert process.stdin is not None
+        try:
+            if first_line:
+                process.stdin.write(first_line + b"\n")
+                process.stdin.flush()
+            yield process
+        finally:
+            process.stdin.close()  # ends the memory file system
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1 if first_line else 0)
+            process.send_signal(signal.SIGTERM)  # ends rclone
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_for_mount(mountpoint: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline, pause = monotonic() + _DEADLINE_S, Event()
+    while not mountpoint.is_mount():
+        if process.poll() is not None or monotonic() > deadline:
+            lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
+            raise MountError(f"{Path(process.args[0]).name} did not mount: {lines[-1]}")
+        pause.wait(0.02)
+
+
+def _raise_read_ahead(mountpoint: Path) -> None:
+    device = mountpoint.stat().st_dev
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    with contextlib.suppress(PermissionError):  # without root the kernel's 128 KiB stay, for mountd as well
+        setting.write_text(str(READ_AHEAD_KIB))

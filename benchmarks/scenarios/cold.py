@@ -1,0 +1,134 @@
+"""Cold reads: one large file, and many small ones."""
+
+from benchmarks.bench import Bench, Fetcher, expected_names, measure
+from benchmarks.harness import Check, Result, Series, limit_of, megabytes_s, operations_s
+from benchmarks.jobs import Sample
+from benchmarks.readers import ReadJob
+
+READERS = 8
+FAR_MS = 15.0
+_NEAR_CLIENTS: list[Fetcher] = [("raw", 2), ("raw", 4), ("raw", 16), ("obstore", 8)]
+_FAR_CLIENTS: list[Fetcher] = [("raw", 16), ("raw", 32), ("obstore", 16)]
+_SMALL_CLIENTS: list[Fetcher] = [("raw", 2), ("raw", 4), ("raw", 8), ("obstore", 8), ("obstore", 16)]
+
+
+def sequential(bench: Bench) -> list[Result]:
+    """Read the large file once, from an origin without latency."""
+    return [_sequential(bench, "seq512", "cold sequential, 0 ms", _NEAR_CLIENTS, rclone_factor=1.7)]
+
+
+def sequential_far(bench: Bench) -> list[Result]:
+    """The same at 15 ms for each request."""
+    bench.origin.control(latency_ms=FAR_MS)
+    return [_sequential(bench, "seq512-15ms", "cold sequential, 15 ms", _FAR_CLIENTS, rclone_factor=1.7)]
+
+
+def sequential_paced(bench: Bench) -> list[Result]:
+    """The same with 60 MB/s for each connection and 400 MB/s in all."""
+    bench.origin.control(connection_bytes_s=60e6, total_bytes_s=400e6)
+    title = "cold sequential, 60 MB/s a connection, 400 MB/s in all"
+    return [_sequential(bench, "seq512-paced", title, [("raw", 16)], least=360.0)]
+
+
+def _sequential(
+    bench: Bench, scenario: str, title: str, fetchers: list[Fetcher], *, rclone_factor: float = 0, least: float = 0
+) -> Result:
+    data = bench.datasets.large
+
+    def job(path: object) -> ReadJob:
+        return ReadJob(kind="sequential", path=f"{path}/{data.pattern}")
+
+    contenders = [bench.fuse(data), bench.mountd(), bench.rclone()]
+    attempts = {
+        **dict(zip(expected_names(fetchers), (bench.fetch(data, *fetcher) for fetcher in fetchers), strict=True)),
+        **{one.name: bench.cold(scenario, one, data, job, data.size) for one in contenders},
+    }
+    found, failures = measure(attempts, bench.repeat, "MB/s", megabytes_s)
+    result = Result(scenario=scenario, title=title, series=found, checks=[], failures=failures)
+    if least:
+        _check(result, "mountd", least, unit="MB/s")
+        return result
+    _check_ratios(result, of_limit=0.75, of_rclone=rclone_factor)
+    return result
+
+
+def small_files(bench: Bench) -> list[Result]:
+    """Read many small files with 8 readers, from an origin without latency."""
+    result = _small(bench, "small1000", "small files, 8 readers, 0 ms", _SMALL_CLIENTS)
+    _check_ratios(result, of_limit=0.7, of_rclone=1.3)
+    return [result]
+
+
+def small_files_far(bench: Bench) -> list[Result]:
+    """The same at 15 ms for each request: each reader can finish one file per request's time."""
+    bench.origin.control(latency_ms=FAR_MS)
+    result = _small(bench, "small1000-15ms", "small files, 8 readers, 15 ms", [("raw", READERS)])
+    _check(result, "mountd", 0.9 * READERS / (FAR_MS / 1000), unit="files/s")
+    return [result]
+
+
+def _small(bench: Bench, scenario: str, title: str, fetchers: list[Fetcher]) -> Result:
+    data = bench.datasets.small
+    names = [data.pattern.format(index=index, group=0) for index in range(data.count)]
+
+    def job(path: object) -> ReadJob:
+        return ReadJob(kind="files", path=str(path), names=names, workers=READERS, buffer=128 << 10)
+
+    contenders = [bench.fuse(data), bench.mountd(), bench.rclone()]
+    attempts = {
+        **dict(zip(expected_names(fetchers), (bench.fetch(data, *fetcher) for fetcher in fetchers), strict=True)),
+        **{one.name: bench.cold(scenario, one, data, job, data.size * data.count) for one in contenders},
+    }
+    found, failures = measure(attempts, bench.repeat, "files/s", operations_s)
+    return Result(scenario=scenario, title=title, series=found, checks=[], failures=failures)
+
+
+def first_byte(bench: Bench) -> list[Result]:
+    """Open a file that nothing is known of and read its first byte: how many requests follow on each other?
+
+    Measured as the time at 15 ms for each request less the time at 0 ms, in requests.
+    """
+    data = bench.datasets.large
+
+    def job(path: object) -> ReadJob:
+        return ReadJob(kind="first_byte", path=f"{path}/{data.pattern}")
+
+    def milliseconds(sample: Sample) -> float:
+        return sample.seconds * 1000
+
+    contenders = [bench.mountd(), bench.rclone()]
+    attempts = {one.name: bench.cold("first-byte", one, data, job, 1) for one in contenders}
+    near, failures = measure(attempts, bench.repeat, "ms", milliseconds)
+    bench.origin.control(latency_ms=FAR_MS)
+    far, more_failures = measure(attempts, bench.repeat, "ms", milliseconds)
+    base = {one.name: one.median for one in near}
+    for one in far:
+        one.extra["at_0ms"] = base.get(one.name, 0.0)
+        one.extra["round_trips"] = (one.median - one.extra["at_0ms"]) / FAR_MS
+    result = Result(
+        scenario="first-byte", title="first byte of a cold mount, 15 ms", series=far, checks=[],
+        failures=failures | more_failures,
+    )  # fmt: skip
+    if mountd := result.series_named("mountd"):
+        # a tenth of a request is the grain of the clocks involved
+        trips = Check(what="requests one after the other", value=mountd.extra["round_trips"], relation="<=", target=2.1)
+        result.checks.append(trips)
+    return [result]
+
+
+def _check(result: Result, name: str, least: float, *, unit: str) -> None:
+    if found := result.series_named(name):
+        result.checks.append(Check(what=name, value=found.median, relation=">=", target=least, unit=unit))
+
+
+def _check_ratios(result: Result, *, of_limit: float, of_rclone: float) -> None:
+    fetch, fuse, mountd, rclone = (result.series_named(name) for name in ("fetch", "fuse", "mountd", "rclone"))
+    if fetch and fuse:
+        limit = limit_of(fetch.median, fuse.median)
+        result.series.append(Series(name="limit", unit=fetch.unit, values=[limit]))
+        if mountd:
+            value = mountd.median / limit
+            result.checks.append(Check(what="mountd / limit", value=value, relation=">=", target=of_limit))
+    if mountd and rclone:
+        value = mountd.median / rclone.median
+        result.checks.append(Check(what="mountd / rclone", value=value, relation=">=", target=of_rclone))
