@@ -32,8 +32,8 @@ class NodeOperations:
     async def mount(self, name: str, location: Location, mountpoint: Path) -> Path | None:
         """Mount with the options that environment and files give."""
         options = settle({}, [], self._environ, read_config(self._environ), datastore_ttl_s=location.attr_ttl_s)
-        spec = MountSpec(name=name, mountpoint=str(mountpoint), location=location, options=options)
-        await self._lane.run(api.mount, spec)
+        real = await self._lane.run(api.real_mountpoint, mountpoint)
+        await self._lane.run(api.mount, MountSpec(name=name, mountpoint=real, location=location, options=options))
         return await self._lane.run(_single_file, mountpoint, location)
 
     async def unmount(self, mountpoint: Path, *, lazy: bool) -> None:
