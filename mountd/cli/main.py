@@ -1,5 +1,6 @@
 """The `mountd` program: puts the command groups together and turns errors into one line and an exit code."""
 
+import os
 import sys
 from typing import Any
 
@@ -7,6 +8,7 @@ import typer
 
 from mountd.cli import catalog, mounts, runs, transfers
 from mountd.errors import MountdError
+from mountd.observe.redaction import redact
 
 app = typer.Typer(
     name="mountd",
@@ -39,4 +41,16 @@ def main() -> None:
         raise SystemExit(2) from None
     except (typer.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader of our output left, as in `mountd list | head -1`; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except Exception as error:
+        if os.environ.get("MOUNTD_LOG_LEVEL", "").lower() == "debug":
+            raise
+        what = redact(" ".join(f"{type(error).__name__}: {error}".split()))
+        print(  # noqa: T201 - as above
+            f"mountd: internal error: {what}; please report it with what MOUNTD_LOG_LEVEL=debug prints", file=sys.stderr
+        )
+        raise SystemExit(1) from None
     raise SystemExit(status if isinstance(status, int) else 0)
