@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from urllib.parse import quote
 
 import pyfuse3
 import trio
@@ -24,6 +25,10 @@ FINISH_S = 5.0
 """How long requests under way may take to end once the session is to stop."""
 
 
+LONGEST_SOURCE = 1000
+"""Characters of the source that the mount table shows; the kernel takes one page of options in all."""
+
+
 class Session:
     """The session of this process."""
 
@@ -31,7 +36,7 @@ class Session:
         self._operations = operations
         self._mountpoint = mountpoint
         self._options = set(pyfuse3.default_options)
-        self._options |= {f"fsname={_option_value(source)}", "subtype=mountd", "ro"}
+        self._options |= {f"fsname={_shown_as(source)}", "subtype=mountd", "ro"}
         if allow_other:
             self._options.add("allow_other")
         self._stop = trio.Event()
@@ -94,6 +99,7 @@ class Session:
         serving.cancel()
 
 
-def _option_value(text: str) -> str:
-    """Escape what separates mount options."""
-    return text.replace("\\", "\\\\").replace(",", "\\,")
+def _shown_as(source: str) -> str:
+    """Return `source` as a mount option: pyfuse3 takes ASCII only, the kernel no empty one, and a comma separates."""
+    ascii_only = "".join(c if c.isascii() and c.isprintable() else quote(c, errors="surrogateescape") for c in source)
+    return ascii_only[:LONGEST_SOURCE].replace("\\", "\\\\").replace(",", "\\,") or "mountd"
