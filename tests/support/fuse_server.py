@@ -58,12 +58,14 @@ class FuseServer:
         self._watchdog = threading.Timer(LIFETIME_S, self.process.kill)
         self._watchdog.daemon = True
         self._watchdog.start()
-        first = self._receive()
-        if first != {"event": "ready"}:
+        try:
+            first = self._receive()
+            assert first == {"event": "ready"}, f"no mount: {first}, {self.stderr()}"
+            for key, data in (objects or {}).items():
+                self.set(key, data)
+        except BaseException:
             self._end()
-            raise AssertionError(f"no mount: {first}, {self.stderr()}")
-        for key, data in (objects or {}).items():
-            self.set(key, data)
+            raise
 
     # ---- commands
 
