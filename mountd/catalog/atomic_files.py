@@ -5,9 +5,15 @@ part of it. Blocking: for the command line and start-up.
 """
 
 import contextlib
+import errno
+import json
 import os
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+from mountd.errors import DeniedError, NoRoomError, ReadOnlyError, UnavailableError, UsageError
 
 DIRECTORY_MODE = 0o700
 
@@ -35,6 +41,11 @@ def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
     sync_directory(path.parent)
 
 
+def write_json(path: Path, value: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Write `value` to `path` for people to read; otherwise as `write_file`."""
+    write_file(path, json.dumps(value, indent=2).encode() + b"\n", overwrite=overwrite)
+
+
 def sync_directory(path: Path) -> None:
     """Flush the names in `path` to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -42,3 +53,17 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses in the block into one line about `path` or the file it names."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DeniedError(f"{error.filename or path}: permission to write it is missing") from None
+    except (NotADirectoryError, FileExistsError) as error:
+        raise UsageError(f"{error.filename or path}: cannot be made, a file is in the way") from None
+    except OSError as error:
+        kind = {errno.ENOSPC: NoRoomError, errno.EDQUOT: NoRoomError, errno.EROFS: ReadOnlyError}.get(error.errno or 0)
+        raise (kind or UnavailableError)(f"{error.filename or path}: {error.strerror}") from None

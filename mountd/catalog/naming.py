@@ -1,4 +1,4 @@
-"""Which names and hosts Azure Storage and its emulators have.
+"""Which names and hosts Azure Storage and its emulators have, and which texts are names at all.
 
 Pure. A host is written with or without a port, an IPv6 address in brackets.
 """
@@ -64,6 +64,15 @@ def account_url(protocol: str, endpoint: str, account: str) -> str:
     if is_emulator_host(endpoint):
         return f"{protocol}://{endpoint}/{account}"
     return f"{protocol}://{account}.blob.{endpoint}"
+
+
+def is_utf8(text: str) -> bool:
+    """Tell whether `text` can be written as UTF-8: names that came from the file system may not be."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _host_name(host: str) -> str:

@@ -16,7 +16,7 @@ from mountd.catalog.connection_string import EMULATOR_ACCOUNT, EMULATOR_KEY, VAR
 from mountd.catalog.data_yaml import read_data_yaml
 from mountd.catalog.datastore import BlobDatastore, Credentials, check_credentials
 from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, Credential, LocalSpec, Location, Sas
-from mountd.catalog.naming import is_loopback
+from mountd.catalog.naming import is_loopback, is_utf8
 from mountd.catalog.source import (
     AdlsUrl,
     BlobUrl,
@@ -118,6 +118,8 @@ class _Resolver:
         # The last name stays as written: a link to a file shows up under the link's name.
         parent = Path(os.path.realpath(path.parent))
         target = parent / path.name if path.name not in {"", ".."} else Path(os.path.realpath(path))
+        if not is_utf8(os.path.realpath(target)) or not is_utf8(str(target)):
+            raise UsageError(f"{shown}: the path to it is not UTF-8")
         kind = _file_kind(target, shown)
         if kind == stat.S_IFDIR:
             return Location(store=LocalSpec(path=os.path.realpath(target)), path="", source=shown)

@@ -22,6 +22,7 @@ from mountd.catalog.naming import (
     is_container_name,
     is_datastore_name,
     is_emulator_host,
+    is_utf8,
     split_host,
 )
 from mountd.errors import UsageError
@@ -29,6 +30,7 @@ from mountd.observe.redaction import redact
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SHORT_SCHEME = re.compile(r"(azureml|file|https?|wasbs?|abfss?|adl):", re.IGNORECASE)
+_HAS_QUERY = re.compile(r"((?:https?|wasbs?):[^?]*)\?", re.IGNORECASE)
 _URL = re.compile(r"([^:]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 _DATASET = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?::([^:@/\s]+)|@(latest))?")
 _LONG_SCOPE = re.compile(
@@ -172,7 +174,7 @@ def parse_source(text: str, environ: Mapping[str, str]) -> Source:
     """
     if not text:
         raise UsageError("SOURCE is empty; write a URI, a URL or a path")
-    if "\0" in text or not _is_utf8(text):
+    if "\0" in text or not is_utf8(text):
         raise _refused(text, "it holds a NUL character or is not UTF-8")
     match = _SCHEME.match(text)
     if match is None:
@@ -379,14 +381,9 @@ def _scope(workspace: WorkspaceId | None) -> str:
     return f"azureml://subscriptions/{subscription}/resourcegroups/{group}/workspaces/{name}/"
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _refused(source: str, why: str) -> UsageError:
-    shown = redact(source).encode("utf-8", "replace").decode("utf-8").replace("\0", "\\0")
+    # A web server's token may have any name, so no part of a URL's query is shown.
+    url = _HAS_QUERY.match(source)
+    shown = redact(url[1] + "?…" if url else source)
+    shown = shown.encode("utf-8", "replace").decode("utf-8").replace("\0", "\\0")
     return UsageError(f"{shown}: {why}")

@@ -1,7 +1,6 @@
 """A workspace: a directory whose `.azureml/` holds the datastores that names in SOURCE refer to.
 
-`.azureml/config.json` has Azure ML's own keys and `default_datastore`; `datastores/<name>.yml` one
-datastore each. Rules:
+`workspace_layout` shows what is where. Rules:
 
 - Files are 0600 and directories 0700; every file appears whole or not at all, and so does a new workspace.
 - Datastore names are case-insensitive and stored in lower case.
@@ -10,43 +9,26 @@ datastore each. Rules:
 Blocking: for the command line and start-up.
 """
 
-import contextlib
-import errno
-import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mountd.catalog.atomic_files import sync_directory, write_file
+from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, sync_directory, write_file, write_json
 from mountd.catalog.datastore import (
     Datastore,
-    LocalDatastore,
     check_datastore,
     decode_datastore,
     describe_datastore,
     encode_datastore,
 )
 from mountd.catalog.naming import DATASTORE_RULE, is_datastore_name
+from mountd.catalog.workspace_layout import DEFAULT_DATASTORE, NO_SUBSCRIPTION, lay_out_workspace
 from mountd.config.strict_yaml import load_json, load_yaml, read_text
-from mountd.errors import (
-    DeniedError,
-    ExistsError,
-    MountdError,
-    NoRoomError,
-    NotFoundError,
-    ReadOnlyError,
-    UnavailableError,
-    UsageError,
-)
+from mountd.errors import ExistsError, NotFoundError, UsageError
 
-DEFAULT_DATASTORE = "workspaceblobstore"
-_FIRST_DATASTORES = (DEFAULT_DATASTORE, "workspacefilestore")
 AZURE_KEYS = ("subscription_id", "resource_group", "workspace_name")
-_NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,39 +59,8 @@ class Workspace:
         """
         directory = Path(os.path.abspath(directory))  # resolve() would replace the user's links
         workspace = cls(directory)
-        if (workspace.directory / "config.json").is_file() and workspace.datastores_directory.is_dir():
-            return workspace
-        with _file_errors(workspace.directory), _no_traces() as undo:
-            for parent in [path for path in reversed([directory, *directory.parents]) if not path.exists()]:
-                parent.mkdir()
-                undo.callback(_remove_empty, parent)
-            for path in workspace.directory, workspace.directory / "storage":
-                _make_directory(path, undo)
-            workspace._fill(undo)
+        lay_out_workspace(workspace.root)
         return workspace
-
-    def _fill(self, undo: contextlib.ExitStack) -> None:
-        for name in _FIRST_DATASTORES:
-            _make_directory(self.directory / "storage" / name, undo)
-        if not self.datastores_directory.is_dir():
-            building = Path(tempfile.mkdtemp(prefix=".datastores.", dir=self.directory))
-            undo.callback(shutil.rmtree, building, ignore_errors=True)
-            for name in _FIRST_DATASTORES:
-                local = LocalDatastore(name=name, path=f"../storage/{name}")
-                write_file(building / f"{name}.yml", encode_datastore(local), overwrite=False)
-            building.rename(self.datastores_directory)
-            undo.callback(shutil.rmtree, self.datastores_directory, ignore_errors=True)
-        if not (self.directory / "config.json").exists():
-            # last: a directory without it is not yet a whole workspace
-            self._write_config(
-                {
-                    "subscription_id": _NO_SUBSCRIPTION,
-                    "resource_group": "local",
-                    "workspace_name": self.root.name or "workspace",
-                    "default_datastore": DEFAULT_DATASTORE,
-                }
-            )
-        sync_directory(self.directory)
 
     @classmethod
     def at(cls, directory: Path, origin: str) -> "Workspace":
@@ -159,7 +110,7 @@ class Workspace:
     @property
     def names_azure(self) -> bool:
         """Whether `config.json` names a workspace of Azure's, not one that `init` made up."""
-        return self.config().get("subscription_id") not in (None, "", _NO_SUBSCRIPTION)
+        return self.config().get("subscription_id") not in (None, "", NO_SUBSCRIPTION)
 
     @property
     def default_name(self) -> str:
@@ -175,7 +126,7 @@ class Workspace:
 
     def names(self) -> list[str]:
         """Return the names of all datastores, sorted."""
-        with _file_errors(self.datastores_directory):
+        with file_errors(self.datastores_directory):
             files = [entry for entry in self.datastores_directory.glob("*.yml") if not entry.name.startswith(".")]
         return sorted(entry.stem for entry in files)
 
@@ -230,8 +181,8 @@ class Workspace:
         """
         datastore = check_datastore(datastore, f"datastore {datastore.name}")
         path = self._file(datastore.name)
-        with _file_errors(path):
-            self.datastores_directory.mkdir(mode=0o700, exist_ok=True)
+        with file_errors(path):
+            self.datastores_directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             try:
                 write_file(path, encode_datastore(datastore), overwrite=overwrite)
             except FileExistsError:
@@ -250,7 +201,7 @@ class Workspace:
         path = self._existing(name)
         if path.stem == self.default_name:
             raise UsageError(f"datastore {path.stem}: is the default; make another one the default first")
-        with _file_errors(path):
+        with file_errors(path):
             path.unlink()
             sync_directory(path.parent)
 
@@ -261,12 +212,9 @@ class Workspace:
             NotFoundError: there is none of that name.
         """
         path = self._existing(name)
-        with _file_errors(self.directory / "config.json"):
-            self._write_config(self.config() | {"default_datastore": path.stem})
-
-    def _write_config(self, config: Mapping[str, Any]) -> None:
-        data = json.dumps(config, indent=2).encode() + b"\n"
-        write_file(self.directory / "config.json", data, overwrite=True)
+        with file_errors(self.directory / "config.json"):
+            config = self.config() | {"default_datastore": path.stem}
+            write_json(self.directory / "config.json", config, overwrite=True)
 
     def _file(self, name: str) -> Path:
         if not is_datastore_name(name):
@@ -288,37 +236,3 @@ def _is_workspace(root: Path) -> bool:
         return (directory / "config.json").is_file() or (directory / "datastores").is_dir()
     except OSError:
         return False
-
-
-def _make_directory(path: Path, undo: contextlib.ExitStack) -> None:
-    if not path.is_dir():
-        path.mkdir(mode=0o700)
-        undo.callback(_remove_empty, path)
-
-
-def _remove_empty(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.rmdir()
-
-
-@contextlib.contextmanager
-def _no_traces() -> Iterator[contextlib.ExitStack]:
-    """Run what was pushed on the stack, last first, if the block fails."""
-    with contextlib.ExitStack() as undo:
-        yield undo
-        undo.pop_all()
-
-
-@contextlib.contextmanager
-def _file_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except MountdError:
-        raise
-    except PermissionError as error:
-        raise DeniedError(f"{error.filename or path}: permission to write it is missing") from None
-    except (NotADirectoryError, FileExistsError) as error:
-        raise UsageError(f"{error.filename or path}: cannot be made, a file is in the way") from None
-    except OSError as error:
-        kind = {errno.ENOSPC: NoRoomError, errno.EDQUOT: NoRoomError, errno.EROFS: ReadOnlyError}.get(error.errno or 0)
-        raise (kind or UnavailableError)(f"{error.filename or path}: {error.strerror}") from None

@@ -6,7 +6,7 @@ Errors hold the file and the place, never a value: files here hold secrets.
 import json
 import re
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
@@ -16,6 +16,7 @@ from mountd.errors import DeniedError, NotFoundError, UsageError
 T = TypeVar("T")
 
 _LONGEST_FILE = 1 << 20
+_ABOUT_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 # What parsers quote is the file's own text: short pieces help, long ones may be secrets.
 _LONG_QUOTE = re.compile(r"'[^']{25,}'|\"[^\"]{25,}\"|`[^`]{41,}`")
 
@@ -110,14 +111,19 @@ def convert(value: object, kind: type[T], origin: str) -> T:
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise_field_error(str(error), origin)
+        raise _field_error(_short(str(error)), origin) from None
 
 
-def raise_field_error(problem: str, origin: str) -> NoReturn:
-    """Raise msgspec's `problem` in the form every file's error has: `FILE: FIELD: what is wrong`."""
+def _field_error(problem: str, origin: str) -> UsageError:
+    """Return msgspec's `problem` as every file's error reads: `FILE: FIELD: what is wrong`."""
     what, _, where = problem.partition(" - at `")
-    field = where.rstrip("`").removeprefix("$").removeprefix(".")
-    raise UsageError(f"{origin}: {field + ': ' if field else ''}{_short(what)}")
+    path = [where.rstrip("`").removeprefix("$").removeprefix(".")]
+    about_field = _ABOUT_FIELD.fullmatch(what)
+    if about_field is not None:
+        path.append(about_field[2])
+        what = "is missing" if about_field[1].endswith("required") else "is not a known field"
+    field = ".".join(part for part in path if part)
+    return UsageError(f"{origin}: {field + ': ' if field else ''}{what}")
 
 
 def _short(problem: str) -> str:

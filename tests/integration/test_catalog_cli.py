@@ -197,8 +197,8 @@ class TestDatastore:
         (work / "broken.yml").write_text(f"name: [\ncredentials: {{account_key: {KEY}\n")
         before = files(work)
         for status, part, args in (
-            (2, "bad.yml: Object missing required field `container_name`", ["--file", "bad.yml"]),
-            (2, "unknown.yml: Object contains unknown field `colour`", ["--file", "unknown.yml"]),
+            (2, "bad.yml: container_name: is missing", ["--file", "bad.yml"]),
+            (2, "unknown.yml: colour: is not a known field", ["--file", "unknown.yml"]),
             (2, "broken.yml, line 3", ["--file", "broken.yml"]),
             (3, "nope.yml: there is no such file", ["--file", "nope.yml"]),
             (2, "cannot be read", ["--file", "."]),
@@ -226,7 +226,7 @@ class TestDatastore:
     def test_a_file_that_someone_broke_is_named(self, mountd, work):
         (work / ".azureml/datastores/workspacefilestore.yml").write_text("type: local")
         line = mountd.fails(2, "datastore", "list")
-        assert "workspacefilestore.yml: Object missing required field `name`" in line
+        assert "workspacefilestore.yml: name: is missing" in line
         assert "workspaceblobstore" in mountd("datastore", "show", "workspaceblobstore")
 
     def test_without_a_workspace(self, mountd):

@@ -263,6 +263,15 @@ class TestLocalPaths:
         with pytest.raises(UsageError, match="name too long"):
             resolve("x" * 300, workspace=None, environ={}, cwd=cwd)
 
+    def test_what_is_not_utf8_is_refused(self, cwd):
+        odd = cwd / os.fsdecode(b"odd\xff")
+        odd.mkdir()
+        (cwd / "to-odd").symlink_to(odd)
+        with pytest.raises(UsageError, match="not UTF-8"):
+            resolve(".", workspace=None, environ={}, cwd=odd)
+        with pytest.raises(UsageError, match="not UTF-8"):
+            resolve("to-odd", workspace=None, environ={}, cwd=cwd)
+
     def test_a_target_need_not_exist(self, cwd):
         found = resolve("dir/new/deep", workspace=None, environ={}, cwd=cwd, must_exist=False)
         assert (found.store, found.path) == (LocalSpec(path=str(cwd / "dir")), "new/deep")
@@ -318,7 +327,7 @@ class TestDataYaml:
             ("a: 1", "path: is missing"),
             ("- x", "path: is missing"),
             ("path: 3", "path: Expected `str`"),
-            ("{path: x, typ: uri_file}", "unknown field `typ`"),
+            ("{path: x, typ: uri_file}", "typ: is not a known field"),
             ("{path: x, type: mltable}", "mltable is not in this version"),
             ("{path: x, type: table}", "type: Invalid"),
             ("path: other.yml", "names another YAML file"),

@@ -211,6 +211,21 @@ def test_a_malformed_connection_string_leaves_urls_alone():
     assert isinstance(parse_source("http://127.0.0.1/x/y", {"AZURE_STORAGE_CONNECTION_STRING": "nonsense"}), WebUrl)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://exa mple.com/?key=hunter2",
+        f"{CLOUD}/data?sv=1&SIG=hunter2#x",
+        "wasbs://x?code=hunter2",
+        "https:/x?t=hunter2",
+    ],
+)
+def test_no_part_of_a_query_is_shown(text):
+    with pytest.raises(UsageError) as caught:
+        parse_source(text, {})
+    assert "hunter2" not in caught.value.message
+
+
 def test_secrets_show_in_no_repr():
     assert "aB" not in repr(parse_source(f"{CLOUD}/data?{SAS}", {}))
     assert "hunter2" not in repr(parse_source("https://me:hunter2@example.com/x?token=hunter2", {}))

@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -112,6 +114,46 @@ def test_a_failed_add_leaves_nothing(workspace, no_file_may_grow):
     with pytest.raises(MountdError, match="File too large"):
         workspace.set_default("workspacefilestore")
     assert tree(workspace.root) == before
+
+
+def test_many_may_init_at_once(tmp_path):
+    count = 8
+    barrier = threading.Barrier(count)
+
+    def init(_):
+        barrier.wait()
+        return Workspace.init(tmp_path / "a" / "b")
+
+    for turn in range(10):
+        with ThreadPoolExecutor(count) as pool:
+            made = set(pool.map(init, range(count)))
+        (workspace,) = made
+        assert sorted(str(path.relative_to(workspace.directory)) for path in workspace.directory.rglob("*")) == [
+            "config.json",
+            "datastores",
+            "datastores/workspaceblobstore.yml",
+            "datastores/workspacefilestore.yml",
+            "storage",
+            "storage/workspaceblobstore",
+            "storage/workspacefilestore",
+        ]
+        (tmp_path / "a").rename(tmp_path / f"done{turn}")
+
+
+def test_many_may_add_one_name_and_one_wins(workspace):
+    count = 8
+    barrier = threading.Barrier(count)
+
+    def add(number):
+        barrier.wait()
+        try:
+            return workspace.add(blob(description=str(number)))
+        except ExistsError:
+            return None
+
+    with ThreadPoolExecutor(count) as pool:
+        (winner,) = filter(None, pool.map(add, range(count)))
+    assert workspace.datastore("store").description == winner.description
 
 
 def test_a_workspace_can_be_moved(workspace, tmp_path):

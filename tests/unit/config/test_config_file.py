@@ -51,7 +51,7 @@ def test_an_empty_file_says_nothing(read, user):
     ("text", "part"),
     [
         ("- a", "Expected `object`"),
-        ("memory: 1GB", "unknown field `memory`"),
+        ("memory: 1GB", "memory: is not a known field"),
         ("defaults: 3", "defaults: Expected `object`"),
         ("defaults: {uid: [1]}", "defaults"),
         ("defaults: {uid: 1, uid: 2}", "'uid' is given twice"),
