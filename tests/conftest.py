@@ -1,3 +1,8 @@
 """Fixtures shared by all tests live in `tests/support`; each module is registered here."""
 
-pytest_plugins = ["tests.support.fuse_server"]
+pytest_plugins = [
+    "tests.support.azurite",
+    "tests.support.fuse_server",
+    "tests.support.run_node",
+    "tests.support.stores",
+]

@@ -184,7 +184,11 @@ class MountKeeper:
     async def _end(self) -> None:
         self._stop.set()
         self._setting_up.cancel()
-        if self._state != "detached":
+        if self._state == "detached":
+            # An orderly end would unmount by path, and the path may be another mount's by now.
+            if self._worker is not None:
+                self._worker.kill()
+        else:
             self._state = "stopping"
         if self._worker is not None:
             await self._worker.end()

@@ -1,0 +1,425 @@
+"""The supervisor with real worker processes and real mounts; `odd_worker` goes wrong as each test asks."""
+
+import errno
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from mountd.catalog.model import LocalSpec, Location
+from mountd.config.mount_options import MountOptions
+from mountd.daemon import worker_process
+from mountd.daemon.mount_keeper import Patience
+from mountd.daemon.restart_policy import RestartRule
+from mountd.daemon.supervisor import Supervisor
+from mountd.errors import BusyError, DeadlineError, DeniedError, MountdError, NotFoundError, SetupError, UsageError
+from mountd.fuse import mount_table
+from mountd.modes.mount_spec import MountSpec
+from mountd.wire.codec import pack
+from mountd.wire.messages import Done, ListMounts, Mount, Mounted, Mounts, Shutdown, Status, Unmount
+from tests.support.mounts import mounted_below
+from tests.support.processes import process_is_over, wait_until_over
+
+pytestmark = pytest.mark.fuse
+
+ODD_WORKER = (sys.executable, "-P", str(Path(__file__).parents[2] / "support" / "odd_worker.py"))
+QUICK = Patience(ready_s=20, answer_s=0.5, check_every_s=0.1, hung_s=60)
+
+
+def spec(mountpoint, how="ok"):
+    return pack(
+        MountSpec(
+            name=Path(mountpoint).name,
+            mountpoint=str(mountpoint),
+            location=Location(store=LocalSpec(path="/"), path=str(how), source="odd storage"),
+            options=MountOptions(memory_bytes=1 << 24, cache_dir="/nowhere", uid=os.getuid(), gid=os.getgid()),
+        )
+    )
+
+
+@asynccontextmanager
+async def running(tmp_path, *, alone=True, **options):
+    """Yield a supervisor; afterwards nothing may be left, but another's if it is not `alone`."""
+    options = {"private": False, "worker_command": ODD_WORKER, "patience": QUICK} | options
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(nursery, **options)
+        yield supervisor
+        with trio.fail_after(30):
+            await supervisor.end_all()
+            await supervisor.wait_idle()
+        nursery.cancel_scope.cancel()
+    assert not alone or mounted_below(tmp_path) == []
+
+
+async def wait_for(condition):
+    """Return when `condition()` holds, for what the supervisor announces to nobody."""
+    with trio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 - see above
+            await trio.sleep(0.01)
+
+
+async def record_of(supervisor, mountpoint):
+    reply = await supervisor.answer(ListMounts())
+    (record,) = [record for record in reply.records if record.mountpoint == str(mountpoint)]
+    return record
+
+
+def listed(supervisor):
+    return [keeper.record() for keeper in supervisor._keepers]
+
+
+async def test_a_mount_is_ready_when_it_is_said_to_be_and_gone_when_it_is_unmounted(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        reply = await supervisor.answer(Mount(spec=spec(point)))
+        assert isinstance(reply, Mounted)
+        record = reply.record
+        assert (record.name, record.state, record.source, record.restarts) == ("new", "ready", "odd storage", 0)
+        assert mount_table.mount_at(str(point)).fstype == "fuse.mountd"
+        assert os.listdir(point) == []
+        assert await supervisor.answer(Unmount(mountpoint=str(point))) == Done()
+        assert mount_table.mount_at(str(point)) is None
+        assert process_is_over(record.worker_pid)
+        assert point.is_dir(), "the mount point stays"
+        assert await supervisor.answer(ListMounts()) == Mounts(records=[])
+
+
+async def test_status_carries_what_the_worker_says(tmp_path):
+    async with running(tmp_path) as supervisor:
+        await supervisor.mount(spec(tmp_path / "a"))
+        await supervisor.mount(spec(tmp_path / "b"))
+        reply = await supervisor.answer(Status())
+        assert [record.name for record in reply.records] == ["a", "b"]
+        (record,) = (await supervisor.answer(Status(mountpoint=str(tmp_path / "b")))).records
+        assert record.details == {"mode": "odd"}
+        assert record.statistics["reads"] == 7
+        assert record.statistics["waiting_for"] == ["getattr /: 9.0 s"]
+        with pytest.raises(NotFoundError):
+            await supervisor.answer(Status(mountpoint=str(tmp_path / "c")))
+        with pytest.raises(UsageError):
+            await supervisor.answer(Status(mountpoint="b"))
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "text"),
+    [
+        ("denied", DeniedError, "cannot mount odd storage at {}: the storage says no; ask for permission"),
+        ("bug", MountdError, "an internal error ended the mount"),
+        ("dies", SetupError, "was killed by SIGKILL while opening the source and mounting"),
+        ("dies-mounted", SetupError, "was killed by SIGKILL while opening the source and mounting"),
+    ],
+)
+async def test_a_mount_that_fails_says_why_and_leaves_nothing(tmp_path, how, kind, text, capfd):
+    async with running(tmp_path) as supervisor:
+        with pytest.raises(MountdError) as caught:
+            await supervisor.mount(spec(tmp_path / "new", how))
+        assert type(caught.value) is kind
+        assert text.format(tmp_path / "new") in caught.value.message
+        assert "c2VjcmV0" not in caught.value.message
+        assert listed(supervisor) == []
+        assert mounted_below(tmp_path) == []
+        assert not (tmp_path / "new").exists(), "a mount point made for it goes with it"
+    assert "c2VjcmV0" not in capfd.readouterr().err
+
+
+async def test_a_mount_point_that_was_there_stays_when_the_mount_fails(tmp_path):
+    (tmp_path / "old").mkdir()
+    async with running(tmp_path) as supervisor:
+        with pytest.raises(DeniedError):
+            await supervisor.mount(spec(tmp_path / "old", "denied"))
+    assert (tmp_path / "old").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("how", "step"),
+    [("never", "opening the source and mounting"), ("silent", "waiting for a stat through the mount")],
+)
+async def test_a_mount_that_takes_too_long_is_given_up_by_name_of_its_step(tmp_path, how, step, monkeypatch):
+    monkeypatch.setattr(worker_process, "_GRACE_S", 1.0)
+    async with running(tmp_path, patience=Patience(ready_s=3)) as supervisor:
+        with pytest.raises(DeadlineError, match=f"not ready within 3 s, still {step}"):
+            await supervisor.mount(spec(tmp_path / "new", how))
+        assert listed(supervisor) == []
+        assert mounted_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", [(*ODD_WORKER, "broken"), ("/bin/false",), ("/nonexistent/worker",)])
+async def test_a_worker_program_that_does_not_run_is_a_clear_failure(tmp_path, command):
+    async with running(tmp_path, worker_command=command) as supervisor:
+        with pytest.raises(SetupError, match="worker"):
+            await supervisor.mount(spec(tmp_path / "new"))
+        assert listed(supervisor) == []
+
+
+async def test_a_worker_that_is_killed_is_replaced(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        first = await supervisor.mount(spec(point))
+        os.kill(first.worker_pid, signal.SIGKILL)
+        await wait_for(lambda: listed(supervisor)[0].restarts == 1 and listed(supervisor)[0].state == "ready")
+        record = await record_of(supervisor, point)
+        assert record.worker_pid not in (first.worker_pid, None)
+        assert record.last_error == "the worker was killed by SIGKILL"
+        assert mount_table.probe(str(point), 5) == "alive"
+        assert len(mounted_below(tmp_path)) == 1, "the dead mount is gone"
+
+
+async def test_workers_that_die_too_often_are_given_up_and_the_path_is_no_dead_mount(tmp_path):
+    point = tmp_path / "new"
+    rule = RestartRule(limit=1, first_pause_s=0.01)
+    async with running(tmp_path, restart_rule=rule) as supervisor:
+        for deaths in (1, 2):
+            record = await supervisor.mount(spec(point)) if deaths == 1 else await record_of(supervisor, point)
+            os.kill(record.worker_pid, signal.SIGKILL)
+            await wait_for(lambda: listed(supervisor)[0].restarts == deaths)  # noqa: B023 - awaited at once
+            await wait_for(lambda: listed(supervisor)[0].state in ("ready", "failed"))
+        assert (await record_of(supervisor, point)).state == "failed"
+        assert [record.mountpoint for record in supervisor.failures] == [str(point)]
+        assert os.listdir(point) == []
+        assert mounted_below(tmp_path) == []
+        with trio.fail_after(5):
+            await supervisor.wait_idle(or_failed=True)
+        with pytest.raises(BusyError, match=r"\(failed\)"):
+            await supervisor.mount(spec(point))
+        await supervisor.answer(Unmount(mountpoint=str(point)))
+        assert listed(supervisor) == []
+
+
+async def test_a_worker_that_cannot_be_replaced_yet_is_tried_again(tmp_path):
+    point, trouble = tmp_path / "new", tmp_path / "trouble"
+    rule = RestartRule(limit=100, first_pause_s=0.01, longest_pause_s=0.05)
+    async with running(tmp_path, restart_rule=rule) as supervisor:
+        record = await supervisor.mount(spec(point, trouble))
+        trouble.touch()
+        os.kill(record.worker_pid, signal.SIGKILL)
+        await wait_for(lambda: "while opening" in (listed(supervisor)[0].last_error or ""))
+        assert listed(supervisor)[0].state == "restarting"
+        trouble.unlink()
+        await wait_for(lambda: listed(supervisor)[0].state == "ready")
+        assert os.listdir(point) == []
+
+
+async def test_a_mount_can_be_ended_while_its_worker_is_being_replaced(tmp_path):
+    point, trouble = tmp_path / "new", tmp_path / "trouble"
+    async with running(tmp_path, restart_rule=RestartRule(limit=100, first_pause_s=60)) as supervisor:
+        record = await supervisor.mount(spec(point, trouble))
+        os.kill(record.worker_pid, signal.SIGKILL)
+        await wait_for(lambda: listed(supervisor)[0].state == "restarting")
+        with trio.fail_after(10):
+            await supervisor.answer(Unmount(mountpoint=str(point)))
+        assert listed(supervisor) == []
+
+
+async def test_unmounting_from_outside_ends_the_mount(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        record = await supervisor.mount(spec(point))
+        mount_table.unmount(str(point))
+        with trio.fail_after(10):
+            await supervisor.wait_idle()
+        assert process_is_over(record.worker_pid)
+        assert supervisor.untroubled
+        again = await supervisor.mount(spec(point))
+        assert again.state == "ready"
+
+
+async def test_a_worker_that_is_asked_to_end_by_a_signal_ends_its_mount(tmp_path):
+    async with running(tmp_path) as supervisor:
+        record = await supervisor.mount(spec(tmp_path / "new"))
+        os.kill(record.worker_pid, signal.SIGTERM)
+        with trio.fail_after(10):
+            await supervisor.wait_idle()
+        assert supervisor.untroubled
+
+
+async def test_a_worker_that_does_not_answer_is_shown_so_and_nothing_hangs(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        record = await supervisor.mount(spec(point))
+        os.kill(record.worker_pid, signal.SIGSTOP)
+        try:
+            with trio.fail_after(5):
+                (shown,) = (await supervisor.answer(Status())).records
+                assert (shown.state, shown.statistics) == ("not answering", None)
+                assert (await record_of(supervisor, point)).state == "ready"
+        finally:
+            os.kill(record.worker_pid, signal.SIGCONT)
+        (shown,) = (await supervisor.answer(Status())).records
+        assert (shown.state, shown.restarts) == ("ready", 0)
+
+
+async def test_a_worker_that_hangs_is_replaced(tmp_path):
+    patience = Patience(answer_s=0.1, check_every_s=0.05, hung_s=0.3)
+    async with running(tmp_path, patience=patience) as supervisor:
+        record = await supervisor.mount(spec(tmp_path / "new"))
+        os.kill(record.worker_pid, signal.SIGSTOP)
+        await wait_for(lambda: listed(supervisor)[0].restarts == 1 and listed(supervisor)[0].state == "ready")
+        await wait_until_over(record.worker_pid)
+
+
+async def test_a_busy_mount_stays_and_says_who_uses_it(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        await supervisor.mount(spec(point))
+        holder = await trio.lowlevel.open_process(["sleep", "60"], cwd=str(point))
+        try:
+            with pytest.raises(BusyError, match=rf"used by pid {holder.pid} \(sleep 60, working directory\)"):
+                await supervisor.answer(Unmount(mountpoint=str(point)))
+            assert (await record_of(supervisor, point)).state == "ready"
+            assert mount_table.probe(str(point), 5) == "alive"
+        finally:
+            holder.kill()
+            with trio.CancelScope(shield=True):
+                await holder.wait()
+        await supervisor.answer(Unmount(mountpoint=str(point)))
+
+
+async def test_a_lazily_unmounted_mount_serves_on_while_the_next_one_takes_its_place(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        first = await supervisor.mount(spec(point))
+        handle = os.open(point, os.O_RDONLY)
+        await supervisor.answer(Unmount(mountpoint=str(point), lazy=True))
+        assert (await record_of(supervisor, point)).state == "detached"
+        assert mounted_below(tmp_path) == []
+        second = await supervisor.mount(spec(point))
+        assert {record.state for record in listed(supervisor)} == {"detached", "ready"}
+        assert os.fstatvfs(handle) is not None
+        os.close(handle)
+        await wait_for(lambda: len(listed(supervisor)) == 1)
+        await wait_until_over(first.worker_pid)
+        assert (await record_of(supervisor, point)).worker_pid == second.worker_pid
+        assert mount_table.probe(str(point), 5) == "alive", "the end of the first does not touch the second"
+        await supervisor.answer(Unmount(mountpoint=str(point)))
+
+
+async def test_the_end_of_a_detached_mount_leaves_the_next_one_at_its_place_alone(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as two:
+        async with running(tmp_path, alone=False) as one:
+            await one.mount(spec(point))
+            handle = os.open(point, os.O_RDONLY)
+            try:
+                await one.answer(Unmount(mountpoint=str(point), lazy=True))
+                await two.mount(spec(point))
+                await one.end_all()
+            finally:
+                os.close(handle)
+        assert mount_table.probe(str(point), 5) == "alive"
+        assert len(mounted_below(tmp_path)) == 1
+
+
+async def test_detaching_from_outside_is_noticed(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        await supervisor.mount(spec(point))
+        handle = os.open(point, os.O_RDONLY)
+        try:
+            mount_table.unmount(str(point), lazy=True)
+            await wait_for(lambda: listed(supervisor)[0].state == "detached")
+        finally:
+            os.close(handle)
+        with trio.fail_after(10):
+            await supervisor.wait_idle()
+
+
+async def test_a_detached_mount_that_is_unmounted_again_ends_at_once(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        await supervisor.mount(spec(point))
+        handle = os.open(point, os.O_RDONLY)
+        try:
+            await supervisor.answer(Unmount(mountpoint=str(point), lazy=True))
+            second = await supervisor.mount(spec(point))
+            await supervisor.answer(Unmount(mountpoint=str(point)))
+            assert [record.state for record in listed(supervisor)] == ["detached"]
+            await wait_until_over(second.worker_pid)
+            await supervisor.answer(Unmount(mountpoint=str(point)))
+            assert listed(supervisor) == []
+            with pytest.raises(OSError) as caught:
+                os.fstatvfs(handle)
+            assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+        finally:
+            os.close(handle)
+
+
+async def test_ending_everything_does_not_wait_for_users(tmp_path):
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        record = await supervisor.mount(spec(point))
+        handle = os.open(point, os.O_RDONLY)
+        try:
+            with trio.fail_after(10):
+                await supervisor.end_all()
+            assert mounted_below(tmp_path) == []
+            assert process_is_over(record.worker_pid)
+            with pytest.raises(BusyError, match="about to end"):
+                await supervisor.mount(spec(tmp_path / "late"))
+        finally:
+            os.close(handle)
+
+
+async def test_a_worker_that_does_not_heed_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_process, "_GRACE_S", 0.5)
+    point = tmp_path / "new"
+    async with running(tmp_path) as supervisor:
+        record = await supervisor.mount(spec(point, "deaf"))
+        handle = os.open(point, os.O_RDONLY)
+        try:
+            await supervisor.end_all()
+            assert process_is_over(record.worker_pid)
+            assert mounted_below(tmp_path) == []
+        finally:
+            os.close(handle)
+
+
+@pytest.mark.parametrize("supervisors", [1, 2])
+async def test_of_two_mounts_that_race_for_one_path_one_wins(tmp_path, supervisors):
+    point = tmp_path / "new"
+    outcomes = []
+
+    async def attempt(supervisor):
+        try:
+            outcomes.append(await supervisor.mount(spec(point)))
+        except MountdError as error:
+            outcomes.append(error)
+
+    async with running(tmp_path) as one, running(tmp_path, alone=False) as two:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attempt, one)
+            nursery.start_soon(attempt, two if supervisors == 2 else one)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["BusyError", "MountRecord"]
+        assert len(mounted_below(tmp_path)) == 1
+        assert os.listdir(point) == []
+
+
+async def test_a_mount_that_nobody_waits_for_any_more_is_taken_back(tmp_path):
+    async with running(tmp_path) as supervisor:
+        with trio.move_on_after(1):
+            await supervisor.mount(spec(tmp_path / "new", "never"))
+        assert listed(supervisor) == []
+        assert not (tmp_path / "new").exists()
+
+
+async def test_a_mount_in_the_making_can_be_unmounted(tmp_path):
+    async with running(tmp_path) as supervisor, trio.open_nursery() as nursery:
+
+        async def attempt():
+            with pytest.raises(SetupError, match="before it was ready"):
+                await supervisor.mount(spec(tmp_path / "new", "never"))
+
+        nursery.start_soon(attempt)
+        await wait_for(lambda: listed(supervisor) and listed(supervisor)[0].worker_pid)
+        await supervisor.answer(Unmount(mountpoint=str(tmp_path / "new")))
+        assert listed(supervisor) == []
+
+
+async def test_a_request_to_shut_down_is_passed_on(tmp_path):
+    async with running(tmp_path) as supervisor:
+        assert await supervisor.answer(Shutdown()) == Done()
+        with trio.fail_after(1):
+            await supervisor.wait_shutdown()
