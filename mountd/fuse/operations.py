@@ -11,7 +11,8 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from contextlib import suppress
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import pyfuse3
 import trio
@@ -24,6 +25,11 @@ from mountd.vfs.filesystem import FileSystem
 P = ParamSpec("P")
 R = TypeVar("R")
 
+CHANGES = (
+    *("create", "link", "mkdir", "mknod", "removexattr", "rename"),
+    *("rmdir", "setattr", "setxattr", "symlink", "unlink", "write"),
+)
+"""The requests that the kernel itself refuses, until somebody remounts the file system writable."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 
 log = get_logger("mountd.fuse")
@@ -50,7 +56,7 @@ def handler(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Corou
 
 
 class Operations(pyfuse3.Operations):
-    """The request handlers of one session, which is mounted read-only: the kernel itself answers writes with EROFS.
+    """The request handlers of one session, which is mounted read-only.
 
     Args:
         filesystem: does the work.
@@ -77,8 +83,13 @@ class Operations(pyfuse3.Operations):
             return self._attributes.absent(looked.valid_s)
         return self._attributes.entry(looked.attributes, looked.valid_s)
 
-    @handler
     async def forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
+        # It has no reply: nothing between here and the end of the session would catch an error meant for one.
+        with suppress(pyfuse3.FUSEError):
+            await self._forget(inode_list)
+
+    @handler
+    async def _forget(self, inode_list: Sequence[tuple[pyfuse3.InodeT, int]]) -> None:
         for ino, count in inode_list:
             self._fs.forget(ino, count)
 
@@ -153,3 +164,11 @@ class Operations(pyfuse3.Operations):
         data.f_ffree = data.f_favail = capacity.files
         data.f_namemax = 255
         return data
+
+
+async def _refuse(*_request: object) -> NoReturn:
+    raise pyfuse3.FUSEError(errno.EROFS)
+
+
+for change in CHANGES:
+    setattr(Operations, change, _refuse)
