@@ -6,6 +6,7 @@ Pure. Values are secrets: no message and no repr shows them.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mountd.catalog.naming import account_url
 from mountd.errors import UsageError
 
 EMULATOR_ACCOUNT = "devstoreaccount1"
@@ -26,6 +27,11 @@ class ConnectionString:
     endpoint_suffix: str = "core.windows.net"
     blob_endpoint: str | None = None
     """Without a trailing slash."""
+
+    @property
+    def account_url(self) -> str:
+        """The Blob service's URL, without a trailing slash."""
+        return self.blob_endpoint or account_url(self.protocol, self.endpoint_suffix, self.account_name)
 
 
 def parse_connection_string(text: str, origin: str) -> ConnectionString:

@@ -169,11 +169,11 @@ class _Resolver:
         text = environ.get(VARIABLE)
         if text:
             parsed = parse_connection_string(text, VARIABLE)
-            if parsed.account_name == url.account_name and (parsed.account_key or parsed.sas_token):
-                given = Credentials(
-                    account_key=parsed.account_key, sas_token=None if parsed.account_key else parsed.sas_token
-                )
-                return check_credentials(given, VARIABLE).credential
+            if parsed.account_name == url.account_name:
+                if parsed.account_key:
+                    return check_credentials(Credentials(account_key=parsed.account_key), VARIABLE).credential
+                if parsed.sas_token and _same_endpoint(parsed.account_url, url.account_url):
+                    return check_credentials(Credentials(sas_token=parsed.sas_token), VARIABLE).credential
         if environ.get("AZURE_STORAGE_ACCOUNT") in (None, "", url.account_name):
             if environ.get("AZURE_STORAGE_KEY"):
                 given = Credentials(account_key=environ["AZURE_STORAGE_KEY"])

@@ -189,6 +189,7 @@ STRINGS = st.text(st.characters(exclude_categories=["Cs"]))
     endpoint=st.sampled_from(["core.windows.net", "127.0.0.1:10000", "[::1]:1"]),
     credentials=st.sampled_from([None, Credentials(account_key=KEY), Credentials(sas_token=SAS)]),
 )
+@settings(deadline=None)
 def test_what_is_written_is_read_back(description, tags, timeout, endpoint, credentials):
     written = BlobDatastore(
         schema="https://azuremlschemas.azureedge.net/latest/azureBlob.schema.json",
@@ -214,7 +215,7 @@ YAML_PIECES = [
 
 
 @given(text=st.lists(st.one_of(st.sampled_from(YAML_PIECES), st.text(max_size=4))).map(" ".join))
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_any_text_is_a_datastore_or_refused(text):
     with contextlib.suppress(UsageError):
         decode_datastore(load_yaml(text, "x"), "x")
@@ -232,12 +233,14 @@ def test_any_text_is_a_datastore_or_refused(text):
         ),
     )
 )
+@settings(deadline=None)
 def test_any_fields_are_a_datastore_or_refused(fields):
     with contextlib.suppress(UsageError):
         decode_datastore(fields, "x")
 
 
 @given(path=STRINGS.filter(lambda text: text and "\0" not in text))
+@settings(deadline=None)
 def test_local_paths_are_written_and_read_back(path):
     written = LocalDatastore(name="s", path=path)
     assert decode_datastore(yaml.safe_load(encode_datastore(written)), "x") == written

@@ -1,5 +1,6 @@
 """From SOURCE to store and path: who gets which credential, and what is not there."""
 
+import contextlib
 import os
 
 import pytest
@@ -30,6 +31,24 @@ ENVIRON = {
 @pytest.fixture
 def workspace(tmp_path):
     return Workspace.init(tmp_path / "work")
+
+
+@pytest.fixture
+def as_nobody():
+    """Gives up root's right to see everything for a while; other users never had it."""
+
+    @contextlib.contextmanager
+    def switched():
+        if os.geteuid() != 0:
+            yield
+            return
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return switched
 
 
 def blob(name="store", **rest):
@@ -120,7 +139,13 @@ class TestCredentialsOfRawUrls:
 
     def test_3_may_hold_a_sas(self, tmp_path):
         text = "BlobEndpoint=https://acct.blob.core.windows.net/;SharedAccessSignature=sv=1&sig=x%3D"
-        assert credential_for(URL, {"AZURE_STORAGE_CONNECTION_STRING": text}, None, tmp_path) == Sas("sv=1&sig=x%3D")
+        environ = {"AZURE_STORAGE_CONNECTION_STRING": text}
+        assert credential_for(URL, environ, None, tmp_path) == Sas("sv=1&sig=x%3D")
+        assert credential_for("https://acct.blob.evil.example/data", environ, None, tmp_path) == Anonymous()
+
+    def test_3_may_say_that_it_is_the_emulators(self, tmp_path):
+        environ = {"AZURE_STORAGE_CONNECTION_STRING": "UseDevelopmentStorage=true", "AZURE_STORAGE_KEY": KEY}
+        assert credential_for(EMULATOR, environ, None, tmp_path) == AccountKey(EMULATOR_KEY)
 
     @pytest.mark.parametrize("account", [None, "", "acct"])
     def test_4_the_key_then_the_sas(self, tmp_path, account):
@@ -282,14 +307,11 @@ class TestLocalPaths:
         with pytest.raises(UsageError, match="a%20b is a file"):
             resolve("dir/a%20b/new", workspace=None, environ={}, cwd=cwd, must_exist=False)
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
-    def test_what_may_not_be_seen_is_denied(self, cwd):
+    def test_what_may_not_be_seen_is_denied(self, cwd, as_nobody):
         (cwd / "dir").chmod(0)
-        try:
-            with pytest.raises(DeniedError):
-                resolve("dir/inner", workspace=None, environ={}, cwd=cwd)
-        finally:
-            (cwd / "dir").chmod(0o755)
+        with as_nobody(), pytest.raises(DeniedError, match="permission to look at it is missing"):
+            resolve(f"{cwd}/dir/inner", workspace=None, environ={}, cwd=cwd)
+        (cwd / "dir").chmod(0o700)
 
 
 class TestDataYaml:
@@ -339,13 +361,19 @@ class TestDataYaml:
             self.resolve(tmp_path, text)
         assert part in caught.value.message
 
+    def test_unreadable(self, tmp_path, as_nobody):
+        (tmp_path / "data.yml").write_text("path: x")
+        (tmp_path / "data.yml").chmod(0)
+        with as_nobody(), pytest.raises(DeniedError):
+            resolve(f"{tmp_path}/data.yml", workspace=None, environ={}, cwd=tmp_path)
+
     def test_missing(self, tmp_path):
         with pytest.raises(NotFoundError, match=r"nope\.yml"):
             resolve("nope.yml", workspace=None, environ={}, cwd=tmp_path)
 
 
 @given(text=st.text(min_size=1), must_exist=st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_text_resolves_or_fails_as_documented(text, must_exist, tmp_path_factory):
     cwd = tmp_path_factory.getbasetemp()
     try:

@@ -242,7 +242,7 @@ TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=10).map("".join))
 
 
 @given(text=TEXTS, account=st.sampled_from(["", "mine", "devstoreaccount1"]))
-@settings(max_examples=1000)
+@settings(max_examples=1000, deadline=None)
 @example(text="http://[::1]:/", account="")
 @example(text="https://acct.blob.core.windows.net/data/\n", account="")
 def test_any_text_parses_to_something_stable_or_is_refused(text, account):
@@ -266,6 +266,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/
 
 
 @given(names=st.lists(NAMES, max_size=5))
+@settings(deadline=None)
 def test_every_path_survives_its_uri(names):
     path = "/".join(names)
     for value in (

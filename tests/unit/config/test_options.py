@@ -4,7 +4,7 @@ import os
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd.config.memory_limit import default_memory
@@ -99,6 +99,7 @@ LEVELS = [
 
 
 @given(levels=st.lists(st.sampled_from(range(4)), unique=True), datastore=st.none() | st.just(0.5))
+@settings(deadline=None)
 def test_the_strongest_source_wins_and_the_others_are_not_even_read(levels, datastore):
     flags, environ, config = {}, {}, {}
     for level in levels:
@@ -216,6 +217,7 @@ class TestOOptions:
             settle({}, ["attr_ttl"], {}, {})
 
     @given(st.lists(st.text()))
+    @settings(deadline=None)
     def test_any_text_settles_or_is_refused(self, texts):
         try:
             settle({}, texts, {}, {})
