@@ -1,0 +1,237 @@
+"""A Blob container as a flat store.
+
+Reads and HEADs of plain names go through obstore (`azure_reads`), everything else through the SDK's pipeline
+(`azure_rest`); both have the same semantics, timeouts and errors, and neither tries anything twice. Calls run in lanes
+of threads: reads, questions (HEAD, LIST) and writes cannot starve each other.
+"""
+
+import re
+import time
+
+import trio
+
+from mountd.aio.threads import Lane
+from mountd.catalog.model import BlobSpec
+from mountd.errors import ChangedError, CorruptError, IsDirectoryError, NotFoundError, UnavailableError, UsageError
+from mountd.stores import azure_upload
+from mountd.stores.azure_listing import holds_entries, http_date_ns, marks_folder, parse_page
+from mountd.stores.azure_place import Place, Timeouts, can_exist, is_plain, quoted
+from mountd.stores.azure_reads import AzureReads
+from mountd.stores.azure_rest import AzureRest
+from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page
+from mountd.units import ETag
+
+PAGE_LIMIT = 5000
+READS = 192
+QUESTIONS = 48
+WRITES = 32
+SLOW_DOWN_S = 30.0
+"""For how long reads use the SDK after the service asked to slow down: it shows `Retry-After`, which obstore hides."""
+_NOTHING = memoryview(b"")
+_TRIES_AT_THE_END = 3
+_CONTENT_RANGE = re.compile(r"bytes (\d+)--?\d+/(\d+)")
+
+
+class AzureBlobStore:
+    """One container.
+
+    Args:
+        spec: where it is and how to get in.
+        timeouts: what one request may take.
+        page_limit: most entries to ask for in one page.
+
+    Raises:
+        DeniedError: the credential is malformed.
+    """
+
+    def __init__(self, spec: BlobSpec, *, timeouts: Timeouts | None = None, page_limit: int = PAGE_LIMIT) -> None:
+        timeouts = timeouts or Timeouts()
+        self._place = Place.of(spec)
+        self._page_limit = page_limit
+        self._fast = AzureReads(spec, timeouts)
+        self._rest = AzureRest(spec, timeouts, connections=QUESTIONS + WRITES)
+        self._reads = Lane("blob reads", READS)
+        self._questions = Lane("blob questions", QUESTIONS)
+        self._writes = Lane("blob writes", WRITES)
+
+    @property
+    def name(self) -> str:
+        """`account/container`."""
+        return self._place.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the store can do."""
+        return Capabilities(writable=True, page_limit=self._page_limit)
+
+    async def list_page(self, directory: str, marker: str | None = None, *, limit: int | None = None) -> Page:
+        """Return a page of the direct children of `directory`."""
+        return await self._questions.run(self._list, directory, marker, limit, "/")
+
+    async def walk_page(self, directory: str, marker: str | None = None) -> Page:
+        """Return a page of everything below `directory`."""
+        return await self._questions.run(self._list, directory, marker, None, "")
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """Return the current version of the blob `key`."""
+        return await self._questions.run(self._stat, key, None)
+
+    async def is_directory(self, key: str) -> bool:
+        """Whether a blob's name begins with `key` and a slash."""
+        return await self._questions.run(self._is_directory, key)
+
+    async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:
+        """Return the bytes [start, start + length) of `key`."""
+        return await self._reads.run(self._read, key, start, length, if_match)
+
+    async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
+        """Write a whole blob at once; the service takes at most 5,000 MiB."""
+        what = self._check_writable(key)
+        return await self._writes.run(
+            lambda: azure_upload.put_blob(self._rest, what, key, bytes(data), overwrite=overwrite)
+        )
+
+    async def begin_upload(self, key: str, size: int, *, overwrite: bool = True) -> "AzureUpload":
+        """Start writing a blob in blocks."""
+        what = self._check_writable(key)
+        await trio.lowlevel.checkpoint()
+        blocks = azure_upload.BlockUpload(self._rest, what, key, overwrite=overwrite)
+        return AzureUpload(blocks, self._writes, what, azure_upload.block_bytes(size))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._writes.run(self._rest.close)
+
+    # ---- in threads
+
+    def _what(self, verb: str, key: str) -> str:
+        return f"{verb} {self._place.name}/{key}"
+
+    def _list(self, directory: str, marker: str | None, limit: int | None, delimiter: str) -> Page:
+        if directory and not can_exist(directory):
+            return Page([], [], None)
+        what = self._what("list", directory)
+        prefix = f"{directory}/" if directory else ""
+        query = {"restype": "container", "comp": "list", "include": "metadata", "prefix": prefix}
+        query["maxresults"] = str(max(1, min(limit or self._page_limit, self._page_limit)))
+        if delimiter:
+            query["delimiter"] = delimiter
+        if marker:
+            query["marker"] = marker
+        answer = self._rest.expect(what, self._rest.send(what, "GET", None, query=query), (200,))
+        return parse_page(answer.body, prefix, what)
+
+    def _is_directory(self, key: str) -> bool:
+        if not can_exist(key):
+            return False
+        what = self._what("list", key)
+        query = {"restype": "container", "comp": "list", "prefix": f"{key}/", "maxresults": "1"}
+        while True:  # a page may be empty and still not be the last
+            answer = self._rest.expect(what, self._rest.send(what, "GET", None, query=query), (200,))
+            found, marker = holds_entries(answer.body, what)
+            if found or marker is None:
+                return found
+            query["marker"] = marker
+
+    def _stat(self, key: str, if_match: ETag | None) -> ObjectInfo:
+        what = self._what("stat", key)
+        if not can_exist(key):
+            raise NotFoundError(f"{what}: no blob can have this name")
+        if is_plain(key):
+            return self._fast.head(what, key, if_match)
+        headers = {"If-Match": if_match} if if_match else {}
+        answer = self._rest.expect(what, self._rest.send(what, "HEAD", key, headers=headers), (200,))
+        size = int(answer.headers["Content-Length"])
+        is_marker = size == 0 and marks_folder("hdi_isfolder", answer.headers.get("x-ms-meta-hdi_isfolder"))
+        if is_marker or key.endswith("/"):
+            raise IsDirectoryError(f"{what}: a directory, not a blob")
+        return ObjectInfo(key, size, http_date_ns(answer.headers["Last-Modified"]), quoted(answer.headers["ETag"]))
+
+    def _read(self, key: str, start: int, length: int, if_match: ETag | None) -> Chunk:
+        what = self._what("read", key)
+        if not can_exist(key):
+            raise NotFoundError(f"{what}: no blob can have this name")
+        askable = length > 0 and not key.endswith("/")
+        for _ in range(_TRIES_AT_THE_END):
+            if askable:
+                try:
+                    chunk = self._get(what, key, start, length, if_match)
+                except ChangedError:
+                    self._stat(key, None)  # 412 is also the answer when nothing is there any more
+                    raise
+                if chunk is not None:
+                    return chunk
+            info = self._stat(key, if_match)  # no byte to ask for: what is there?
+            if start >= info.size or length <= 0:
+                return Chunk(_NOTHING, info.etag, info.size)
+        raise UnavailableError(f"{what}: it changes with every look; try again when it is at rest")
+
+    def _get(self, what: str, key: str, start: int, length: int, if_match: ETag | None) -> Chunk | None:
+        """Return the bytes that exist in the range, or None if not one does."""
+        if is_plain(key) and time.monotonic() >= self._fast.throttled_at + SLOW_DOWN_S:
+            return self._fast.get(what, key, start, length, if_match)
+        headers = {"x-ms-range": f"bytes={start}-{start + length - 1}"}
+        if if_match is not None:
+            headers["If-Match"] = if_match
+        answer = self._rest.send(what, "GET", key, headers=headers)
+        if answer.status == 416:
+            return None
+        self._rest.expect(what, answer, (206,))
+        found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if found is None:
+            raise CorruptError(f"{what}: the answer does not say which bytes it holds")
+        first, size = int(found[1]), int(found[2])
+        expected = min(length, size - start)
+        if first != start or len(answer.body) != expected:
+            raise CorruptError(f"{what}: {len(answer.body)} bytes from {first} came, not the {expected} from {start}")
+        return Chunk(memoryview(answer.body), quoted(answer.headers["ETag"]), size)
+
+    def _check_writable(self, key: str) -> str:
+        what = self._what("write", key)
+        if not can_exist(key) or key.endswith("/"):
+            raise UsageError(f"{what}: no blob can have this name; leave out '.' and '..' and the slash at the end")
+        return what
+
+
+class AzureUpload:
+    """A blob in the making; nothing can be seen under its name before `commit` returns."""
+
+    def __init__(self, blocks: azure_upload.BlockUpload, lane: Lane, what: str, part_bytes: int) -> None:
+        self._blocks = blocks
+        self._lane = lane
+        self._what = what
+        self._part_bytes = part_bytes
+        self._parts: dict[int, int] = {}
+        self._open = True
+
+    @property
+    def part_bytes(self) -> int:
+        """The length of every part but the last."""
+        return self._part_bytes
+
+    async def part(self, offset: int, data: memoryview) -> None:
+        """Send `data`, the bytes from `offset` on."""
+        self._check_open()
+        index, rest = divmod(offset, self._part_bytes)
+        if rest or not 0 < data.nbytes <= self._part_bytes:
+            raise UsageError(f"{self._what}: {data.nbytes} bytes at {offset} are not a part")
+        await self._lane.run(lambda: self._blocks.put_block(index, bytes(data)))
+        self._parts[offset] = data.nbytes
+
+    async def commit(self, size: int) -> ObjectInfo:
+        """Publish the blob."""
+        self._check_open()
+        if sorted(self._parts) != list(range(0, size, self._part_bytes)) or sum(self._parts.values()) != size:
+            raise UsageError(f"{self._what}: the parts do not make up {size} bytes")
+        info = await self._lane.run(self._blocks.commit, len(self._parts), size)
+        self._open = False
+        return info
+
+    async def abort(self) -> None:
+        """Send no more. The service forgets uncommitted blocks by itself."""
+        self._open = False
+        await trio.lowlevel.checkpoint()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise UsageError(f"{self._what}: the upload is over")

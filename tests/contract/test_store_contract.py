@@ -1,0 +1,641 @@
+"""What every store must do, tried on each of them: the in-memory reference, a local directory, a Blob container."""
+
+import random
+from collections import Counter
+
+import pytest
+import trio
+
+from mountd.errors import ChangedError, ExistsError, IsDirectoryError, NotFoundError, UsageError
+from mountd.stores.memory import MemoryStore
+from mountd.units import MIB
+
+NAMES = [
+    " lead",
+    "trail ",
+    "two words",
+    "a+b",
+    "a%b",
+    "a%20b",
+    "a%25b",
+    "a%2Fb",
+    "a#b",
+    "a?b=c&d",
+    "~",
+    "a'b",
+    'a"b',
+    "a&amp;b",
+    "a<b>c",
+    "a:b|c*d",
+    "[x]{y}(z)",
+    "a`b^c,d;e=f@g$h!i",
+    "\u00fc",
+    "\u00e9",
+    "e\u0301",
+    "\u65e5\u672c\u8a9e",
+    "\U0001f600",
+    "a\u00a0b",
+    "a\u200bb",
+    "a\u0085b",
+    "a\u2028b",
+    ".hidden",
+    "ends.",
+    "..a",
+    "a..",
+    "...",
+    "tab\tb",
+    "line\nb",
+    "del\x7fb",
+    "n" * 255,
+]
+FLAT_NAMES = ["n" * 300, "\u00e9" * 200]
+"""Names that no file system holds."""
+
+
+async def pages(ask, limit=1000):
+    """Return all pages that `ask(marker)` gives."""
+    found, marker = [], None
+    for _ in range(limit):
+        page = await ask(marker)
+        assert len(page.directories) == len(set(page.directories))
+        found.append(page)
+        marker = page.next
+        if marker is None:
+            return found
+    raise AssertionError(f"more than {limit} pages")
+
+
+async def children(store, directory="", limit=None):
+    """Return keys of objects, which must be listed once, and the set of directories."""
+    found = await pages(lambda marker: store.list_page(directory, marker, limit=limit))
+    keys = [info.key for page in found for info in page.objects]
+    assert max(Counter(keys).values(), default=1) == 1
+    return sorted(keys), {key for page in found for key in page.directories}
+
+
+async def below(store, directory=""):
+    """Return keys of all objects and of all markers below a directory."""
+    found = await pages(lambda marker: store.walk_page(directory, marker))
+    keys = [info.key for page in found for info in page.objects]
+    assert max(Counter(keys).values(), default=1) == 1
+    return sorted(keys), {key for page in found for key in page.directories}
+
+
+@pytest.fixture
+def flat(backend):
+    if not backend.flat:
+        pytest.skip("a directory tree cannot hold such keys")
+    return backend
+
+
+# ---- listing
+
+
+async def test_a_page_holds_direct_children_only(backend, store):
+    for key in ("a", "b/c", "b/d/e", "b2/f"):
+        backend.set(key, b"x")
+    assert await children(store) == (["a"], {"b", "b2"})
+    assert await children(store, "b") == (["b/c"], {"b/d"})
+    assert await children(store, "b/d") == (["b/d/e"], set())
+
+
+async def test_a_listed_object_is_the_object_that_stat_sees(backend, store):
+    backend.set("d/a", b"12345")
+    [page] = await pages(lambda marker: store.list_page("d", marker))
+    assert page.objects == [await store.stat("d/a")]
+    assert page.objects[0].size == 5
+    [page] = await pages(lambda marker: store.walk_page("", marker))
+    assert page.objects == [await store.stat("d/a")]
+
+
+async def test_an_empty_store_lists_as_empty(store):
+    assert await children(store) == ([], set())
+    assert await below(store) == ([], set())
+
+
+@pytest.mark.parametrize("directory", ["missing", "a", "a/b/c", "..", "a/../b", "\udc80", "nul\0"])
+async def test_a_directory_that_does_not_exist_lists_as_empty(backend, store, directory):
+    backend.set("a", b"x")
+    assert await children(store, directory) == ([], set())
+    assert await below(store, directory) == ([], set())
+    assert not await store.is_directory(directory)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 7, 100])
+async def test_pages_of_every_size_hold_everything_once(backend, open_store, limit):
+    keys = ["a", "b/1", "b/2", "c", "d/e/f", "d/g", "e-", "e/x", "e0"]
+    for key in keys:
+        backend.set(key, b"x")
+    store = open_store(page_limit=limit)
+    assert store.capabilities.page_limit == limit
+    for page in await pages(lambda marker: store.list_page("", marker)):
+        assert len(page.objects) + len(page.directories) <= limit
+    assert await children(store) == (["a", "c", "e-", "e0"], {"b", "d", "e"})
+    assert await children(store, "b") == (["b/1", "b/2"], set())
+    assert (await below(store))[0] == sorted(keys)
+    assert (await below(store, "d"))[0] == ["d/e/f", "d/g"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_a_limit_makes_one_page_smaller(backend, store, limit):
+    for index in range(5):
+        backend.set(f"k{index}", b"x")
+    page = await store.list_page("", limit=limit)
+    assert len(page.objects) == limit
+    assert page.next is not None
+    assert (await children(store, limit=limit))[0] == [f"k{index}" for index in range(5)]
+
+
+async def test_a_directory_of_many_keys_is_one_directory(backend, open_store):
+    for index in range(12):
+        backend.set(f"many/{index:02d}", b"")
+    backend.set("z", b"")
+    store = open_store(page_limit=5)
+    assert await children(store) == (["z"], {"many"})
+    assert len((await children(store, "many"))[0]) == 12
+
+
+async def test_listing_goes_on_after_the_entry_it_stopped_at_was_deleted(backend, open_store):
+    for index in range(6):
+        backend.set(f"k{index}", b"")
+    store = open_store(page_limit=2)
+    page = await store.list_page("")
+    backend.delete("k1")
+    backend.delete("k2")
+    rest = await pages(lambda marker: store.list_page("", marker or page.next))
+    assert {"k3", "k4", "k5"} <= {info.key for page in rest for info in page.objects}
+    for info in rest[-1].objects:
+        await store.stat(info.key)
+
+
+async def test_two_listings_at_once_do_not_mix(backend, open_store):
+    for index in range(9):
+        backend.set(f"k{index}", b"")
+        backend.set(f"d/k{index}", b"")
+    store = open_store(page_limit=2)
+    found = {}
+
+    async def collect(name, directory):
+        found[name] = await children(store, directory)
+
+    async with trio.open_nursery() as nursery:
+        for name in range(4):
+            nursery.start_soon(collect, name, "d" if name % 2 else "")
+    assert found[0] == found[2] == ([f"k{index}" for index in range(9)], {"d"})
+    assert found[1] == found[3] == ([f"d/k{index}" for index in range(9)], set())
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_trees_list_like_the_reference(backend, open_store, seed):
+    """Names on both sides of the slash in the order of characters; files `f…` and directories `d…` never meet."""
+    draw = random.Random(seed)
+    reference = MemoryStore()
+    endings = ["", "-", "0", "!", "\u00e9", " ", "%", "a"]
+    for _ in range(40):
+        depth = draw.randrange(4)
+        directories = ["d" + draw.choice(endings) for _ in range(depth)]
+        key = "/".join([*directories, "f" + draw.choice(endings)])
+        reference.set(key, b"")
+        backend.set(key, b"")
+    store = open_store(page_limit=draw.choice([2, 3, 7]))
+    assert (await below(store))[0] == (await below(reference))[0]
+    pending = [""]
+    while pending:
+        directory = pending.pop()
+        expected = await children(reference, directory)
+        assert await children(store, directory) == expected
+        pending.extend(expected[1])
+
+
+# ---- directories and markers
+
+
+async def test_is_directory_tells_what_has_something_below_it(backend, store):
+    backend.set("a/b/c", b"x")
+    backend.set("a2", b"x")
+    assert [await store.is_directory(key) for key in ("a", "a/b", "a/b/c", "a2", "b", "a/")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+
+
+async def test_a_marker_is_a_directory_and_no_object(backend, store):
+    backend.set_marker("empty")
+    backend.set_marker("full")
+    backend.set("full/a", b"x")
+    backend.set("z", b"x")
+    assert await children(store) == (["z"], {"empty", "full"})
+    assert await children(store, "empty") == ([], set())
+    assert await children(store, "full") == (["full/a"], set())
+    keys, markers = await below(store)
+    assert keys == ["full/a", "z"]
+    assert {"empty", "full"} <= markers
+    for key in ("empty", "full"):
+        with pytest.raises(IsDirectoryError):
+            await store.stat(key)
+        with pytest.raises(IsDirectoryError):
+            await store.read(key, 0, 10, if_match=None)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_markers_and_pages(backend, open_store, limit):
+    for key in ("a", "c/d", "e"):
+        backend.set(key, b"x")
+    for key in ("b", "c", "f"):
+        backend.set_marker(key)
+    store = open_store(page_limit=limit)
+    assert await children(store) == (["a", "e"], {"b", "c", "f"})
+    assert await children(store, "c") == (["c/d"], set())
+
+
+@pytest.mark.parametrize("limit", [1, 2, 1000])
+async def test_a_blob_named_with_a_slash_is_a_directory(flat, open_store, limit):
+    flat.set("dir/", b"")
+    flat.set("dir/a", b"x")
+    flat.set("alone/", b"")
+    store = open_store(page_limit=limit)
+    assert await children(store) == ([], {"alone", "dir"})
+    assert await children(store, "dir") == (["dir/a"], set())
+    assert await children(store, "alone") == ([], set())
+    assert await below(store) == (["dir/a"], {"alone", "dir"})
+    assert await below(store, "dir") == (["dir/a"], set())
+    assert await store.is_directory("alone")
+    with pytest.raises(IsDirectoryError):
+        await store.stat("alone/")
+    with pytest.raises(NotFoundError):
+        await store.stat("alone")
+
+
+async def test_metadata_on_an_object_with_bytes_does_not_hide_them(flat, store):
+    flat.set_marker("x")
+    flat.set("x", b"bytes")
+    assert await children(store) == (["x"], set())
+    assert bytes((await store.read("x", 0, 9, if_match=None)).data) == b"bytes"
+
+
+async def test_an_object_beside_a_directory_of_the_same_name(flat, store):
+    flat.set("odd", b"file")
+    flat.set("odd/child", b"x")
+    flat.set("odd-", b"x")
+    assert await children(store) == (["odd", "odd-"], {"odd"})
+    assert await children(store, "odd") == (["odd/child"], set())
+    assert (await store.stat("odd")).size == 4
+    assert await store.is_directory("odd")
+
+
+async def test_empty_segments_are_listed_and_can_be_read(flat, open_store):
+    for index, key in enumerate(["a//b", "a/c", "/lead", "a//", "t//", "plain"]):
+        flat.set(key, bytes([index]))
+    store = open_store(page_limit=2)
+    assert await children(store) == (["plain"], {"", "a", "t"})
+    assert await children(store, "a") == (["a/c"], {"a/"})
+    assert await children(store, "a/") == (["a//b"], set())
+    assert await children(store, "t") == ([], {"t/"})
+    for index, key in [(0, "a//b"), (2, "/lead")]:
+        info = await store.stat(key)
+        assert info.size == 1
+        assert bytes((await store.read(key, 0, 5, if_match=info.etag)).data) == bytes([index])
+    for key in ("a/b", "lead"):
+        with pytest.raises(NotFoundError):
+            await store.stat(key)
+
+
+# ---- names
+
+
+async def test_hard_names_are_listed_once_and_open(backend, store):
+    names = NAMES + (FLAT_NAMES if backend.flat else [])
+    for name in names:
+        backend.set(f"top/{name}", name.encode())
+        backend.set(f"deep/{name}/x", name.encode())
+    assert await children(store, "top") == (sorted(f"top/{name}" for name in names), set())
+    assert await children(store, "deep") == ([], {f"deep/{name}" for name in names})
+    for name in names:
+        info = await store.stat(f"top/{name}")
+        assert info.key == f"top/{name}"
+        chunk = await store.read(f"top/{name}", 0, 1000, if_match=info.etag)
+        assert bytes(chunk.data) == name.encode()
+        assert await children(store, f"deep/{name}") == ([f"deep/{name}/x"], set())
+
+
+async def test_hard_names_can_be_written(backend, store):
+    for name in NAMES:
+        info = await store.put(f"new/{name}", memoryview(name.encode()))
+        assert info == await store.stat(f"new/{name}")
+    assert (await children(store, "new"))[0] == sorted(f"new/{name}" for name in NAMES)
+
+
+@pytest.mark.parametrize("key", ["..", ".", "../x", "a/../b", "a/.", "./a", "a/\udc80\ud800", "a\0b", "k" * 2000])
+async def test_names_that_cannot_exist_name_nothing(backend, store, key):
+    backend.set("a/b", b"x")
+    backend.set("b", b"x")
+    with pytest.raises(NotFoundError):
+        await store.stat(key)
+    with pytest.raises(NotFoundError):
+        await store.read(key, 0, 1, if_match=None)
+
+
+# ---- reading
+
+
+@pytest.mark.parametrize(
+    ("start", "length"),
+    [(0, 10), (0, 1), (3, 4), (9, 1), (9, 100), (0, 100), (10, 1), (10, 0), (0, 0), (11, 5), (10**12, 1)],
+)
+async def test_a_read_is_the_slice(backend, store, start, length):
+    backend.set("a", b"0123456789")
+    chunk = await store.read("a", start, length, if_match=None)
+    assert bytes(chunk.data) == b"0123456789"[start : start + length]
+    assert chunk.size == 10
+    assert chunk.etag == (await store.stat("a")).etag
+    again = await store.read("a", start, length, if_match=chunk.etag)
+    assert again == chunk
+
+
+async def test_a_chunk_is_a_contiguous_view_of_bytes(backend, store):
+    backend.set("a", bytes(range(256)) * 100)
+    chunk = await store.read("a", 10, 5000, if_match=None)
+    assert chunk.data.contiguous
+    assert (chunk.data.format, chunk.data.itemsize, chunk.data.ndim) == ("B", 1, 1)
+    assert chunk.data.nbytes == 5000
+
+
+@pytest.mark.parametrize("length", [0, 1, 100])
+async def test_an_empty_object_reads_as_nothing(backend, store, length):
+    backend.set("empty", b"")
+    info = await store.stat("empty")
+    assert info.size == 0
+    chunk = await store.read("empty", 0, length, if_match=info.etag)
+    assert (bytes(chunk.data), chunk.etag, chunk.size) == (b"", info.etag, 0)
+
+
+async def test_a_large_object_comes_whole_in_ranges(backend, store):
+    data = random.Random(1).randbytes(3 * MIB + 17)
+    backend.set("large", data)
+    info = await store.stat("large")
+    parts = {}
+
+    async def fetch(start):
+        parts[start] = bytes((await store.read("large", start, MIB, if_match=info.etag)).data)
+
+    async with trio.open_nursery() as nursery:
+        for start in range(0, info.size, MIB):
+            nursery.start_soon(fetch, start)
+    assert b"".join(parts[start] for start in sorted(parts)) == data
+
+
+async def test_what_is_not_there_is_not_found(backend, store):
+    backend.set("a/b", b"x")
+    for key in ("missing", "a", "a/c", "a/b/c", "missing/x"):
+        with pytest.raises(NotFoundError):
+            await store.stat(key)
+        with pytest.raises(NotFoundError):
+            await store.read(key, 0, 1, if_match=None)
+
+
+@pytest.mark.parametrize("replacement", [b"new", b"longer than before", b""])
+@pytest.mark.parametrize("start", [0, 2, 3, 50])
+async def test_an_old_version_is_never_read(backend, store, replacement, start):
+    backend.set("a", b"old")
+    old = await store.stat("a")
+    backend.set("a", replacement)
+    with pytest.raises(ChangedError):
+        await store.read("a", start, 3, if_match=old.etag)
+    new = await store.stat("a")
+    assert new.etag != old.etag
+    chunk = await store.read("a", 0, 100, if_match=new.etag)
+    assert bytes(chunk.data) == replacement
+
+
+async def test_every_change_has_its_own_etag_within_one_second_and_at_equal_size(backend, store):
+    etags = []
+    for index in range(20):
+        backend.set("a", b"%04d" % index)
+        etags.append((await store.stat("a")).etag)
+        assert bytes((await store.read("a", 0, 4, if_match=etags[-1])).data) == b"%04d" % index
+    assert len(set(etags)) == 20
+    for etag in etags[:-1]:
+        with pytest.raises(ChangedError):
+            await store.read("a", 0, 4, if_match=etag)
+
+
+async def test_listing_and_stat_and_read_and_put_agree_on_etags(backend, store):
+    for key in ("plain", "d/plain", "d/with space"):
+        info = await store.put(key, memoryview(b"data"))
+        assert info.etag.startswith('"')
+        assert info.etag.endswith('"')
+        assert info == await store.stat(key)
+        assert (await store.read(key, 0, 4, if_match=info.etag)).etag == info.etag
+        listed = await store.list_page(key.rpartition("/")[0])
+        assert info in listed.objects
+
+
+async def test_a_deleted_object_is_not_found_whatever_the_etag(backend, store):
+    backend.set("a", b"x")
+    info = await store.stat("a")
+    backend.delete("a")
+    for etag in (info.etag, None):
+        with pytest.raises(NotFoundError):
+            await store.read("a", 0, 1, if_match=etag)
+    backend.set("a", b"x")
+    with pytest.raises(ChangedError):
+        await store.read("a", 0, 1, if_match=info.etag)
+
+
+# ---- writing
+
+
+async def test_put_makes_an_object_that_everybody_sees(backend, store):
+    info = await store.put("new/deep/object", memoryview(b"hello"))
+    assert (info.key, info.size) == ("new/deep/object", 5)
+    assert bytes((await backend.open().read("new/deep/object", 0, 9, if_match=info.etag)).data) == b"hello"
+    assert await children(store) == ([], {"new"})
+
+
+async def test_put_replaces_and_the_old_version_is_gone(store):
+    old = await store.put("a", memoryview(b"old"))
+    new = await store.put("a", memoryview(b"new"))
+    assert old.etag != new.etag
+    assert bytes((await store.read("a", 0, 9, if_match=None)).data) == b"new"
+
+
+@pytest.mark.parametrize("existing", [b"old", b""])
+async def test_put_without_overwrite_leaves_what_is_there(backend, store, existing):
+    backend.set("a", existing)
+    before = await store.stat("a")
+    with pytest.raises(ExistsError):
+        await store.put("a", memoryview(b"new"), overwrite=False)
+    assert await store.stat("a") == before
+    await store.put("b", memoryview(b"new"), overwrite=False)
+    assert await children(store) == (["a", "b"], set())
+
+
+async def test_of_many_that_may_not_overwrite_one_wins(store):
+    outcomes = []
+
+    async def attempt(index):
+        try:
+            await store.put("race", memoryview(b"%02d" % index), overwrite=False)
+            outcomes.append(index)
+        except ExistsError:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        for index in range(12):
+            nursery.start_soon(attempt, index)
+    assert len(outcomes) == 1
+    assert bytes((await store.read("race", 0, 9, if_match=None)).data) == b"%02d" % outcomes[0]
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(3 * MIB)])
+async def test_put_of_every_size(store, data):
+    info = await store.put("a", memoryview(data))
+    assert info.size == len(data)
+    assert bytes((await store.read("a", 0, len(data) + 1, if_match=info.etag)).data) == data
+
+
+@pytest.mark.parametrize("key", ["", "a/", "a/b/"])
+async def test_keys_of_directories_cannot_be_written(store, key):
+    with pytest.raises(UsageError):
+        await store.put(key, memoryview(b"x"))
+    with pytest.raises(UsageError):
+        await store.begin_upload(key, 1)
+
+
+async def upload_in_parallel(upload, data):
+    starts = list(range(0, len(data), upload.part_bytes))
+    random.Random(2).shuffle(starts)
+    async with trio.open_nursery() as nursery:
+        for start in starts:
+            nursery.start_soon(upload.part, start, memoryview(data)[start : start + upload.part_bytes])
+
+
+@pytest.mark.parametrize("rest", [-1, 0, 1])
+async def test_parts_in_parallel_and_any_order_make_the_object(store, rest):
+    upload = await store.begin_upload("u/large", 17 * MIB)
+    data = random.Random(3).randbytes(2 * upload.part_bytes + rest)
+    await upload_in_parallel(upload, data)
+    assert await children(store) in (([], set()), ([], {"u"}))  # a directory may be there already, the object not
+    with pytest.raises(NotFoundError):
+        await store.stat("u/large")
+    info = await upload.commit(len(data))
+    assert info == await store.stat("u/large")
+    assert info.size == len(data)
+    for start in range(0, len(data), 4 * MIB):
+        chunk = await store.read("u/large", start, 4 * MIB, if_match=info.etag)
+        assert chunk.data == memoryview(data)[start : start + 4 * MIB]
+    await upload.abort()  # an upload that is over: nothing happens
+    assert await store.stat("u/large") == info
+
+
+async def test_a_part_sent_again_replaces_the_first(store):
+    upload = await store.begin_upload("u", 3)
+    await upload.part(0, memoryview(b"old"))
+    await upload.part(0, memoryview(b"new"))
+    await upload.commit(3)
+    assert bytes((await store.read("u", 0, 9, if_match=None)).data) == b"new"
+
+
+async def test_an_upload_of_nothing_is_an_empty_object(store):
+    upload = await store.begin_upload("u", 0)
+    info = await upload.commit(0)
+    assert info.size == 0
+    assert await store.stat("u") == info
+
+
+async def test_an_aborted_upload_leaves_nothing(backend, store):
+    backend.set("old", b"old")
+    before = await store.stat("old")
+    for key in ("old", "new"):
+        upload = await store.begin_upload(key, 3)
+        await upload.part(0, memoryview(b"new"))
+        await upload.abort()
+        await upload.abort()
+        with pytest.raises(UsageError):
+            await upload.commit(3)
+        with pytest.raises(UsageError):
+            await upload.part(0, memoryview(b"new"))
+    assert await children(store) == (["old"], set())
+    assert await store.stat("old") == before
+
+
+async def test_an_unfinished_upload_changes_nothing(backend, store):
+    backend.set("a", b"old")
+    before = await store.stat("a")
+    upload = await store.begin_upload("a", 3)
+    await upload.part(0, memoryview(b"new"))
+    assert await store.stat("a") == before
+    assert await children(store) == (["a"], set())
+    assert bytes((await store.read("a", 0, 9, if_match=before.etag)).data) == b"old"
+    info = await upload.commit(3)
+    with pytest.raises(ChangedError):
+        await store.read("a", 0, 9, if_match=before.etag)
+    assert bytes((await store.read("a", 0, 9, if_match=info.etag)).data) == b"new"
+
+
+async def test_of_two_uploads_that_may_not_overwrite_the_second_fails(backend, store):
+    first = await store.begin_upload("u", 1, overwrite=False)
+    await first.part(0, memoryview(b"1"))
+    await first.commit(1)
+    second = await store.begin_upload("u", 1, overwrite=False)
+    await second.part(0, memoryview(b"2"))
+    with pytest.raises(ExistsError):
+        await second.commit(1)
+    await second.abort()
+    assert bytes((await store.read("u", 0, 9, if_match=None)).data) == b"1"
+    assert await children(store) == (["u"], set())
+
+
+async def test_parts_that_do_not_fit_are_refused(store):
+    upload = await store.begin_upload("u", 100)
+    with pytest.raises(UsageError):
+        await upload.part(1, memoryview(b"x"))
+    with pytest.raises(UsageError):
+        await upload.part(0, memoryview(b""))
+    with pytest.raises(UsageError):
+        await upload.commit(100)
+    await upload.abort()
+    assert await children(store) == ([], set())
+
+
+# ---- cancellation
+
+
+async def test_cancelled_calls_break_nothing(backend, store):
+    backend.set("a", b"0123456789")
+    info = await store.stat("a")
+    calls = [
+        lambda: store.read("a", 0, 10, if_match=info.etag),
+        lambda: store.stat("a"),
+        lambda: store.list_page(""),
+        lambda: store.walk_page(""),
+        lambda: store.is_directory("a"),
+    ]
+    async with trio.open_nursery() as nursery:
+        for call in calls * 10:
+            nursery.start_soon(call)
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert await store.stat("a") == info
+    assert await children(store) == (["a"], set())
+    assert bytes((await store.read("a", 0, 10, if_match=info.etag)).data) == b"0123456789"
+
+
+async def test_a_cancelled_write_leaves_the_old_or_the_new_object(backend, store):
+    backend.set("a", b"old")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.put("a", memoryview(b"new"))
+    upload = await store.begin_upload("b", 3)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await upload.part(0, memoryview(b"xxx"))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await upload.abort()
+    assert (await children(store))[0] == ["a"]
+    assert bytes((await store.read("a", 0, 9, if_match=None)).data) in (b"old", b"new")
