@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 import trio
 
+from mountd.errors import UnavailableError
+
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
@@ -36,8 +38,9 @@ class SingleFlight(Generic[K, T]):
         """Return the outcome of the call that runs for `key`, starting `call` if none does."""
         flight = self._calls.get(key)
         if flight is None:
-            flight = self._calls[key] = _Call()
-            self._nursery.start_soon(self._fly, key, flight, call)
+            flight = _Call()
+            self._nursery.start_soon(self._fly, key, flight, call)  # raises if the owner is gone: then nobody waits
+            self._calls[key] = flight
         await flight.done.wait()
         if flight.error is not None:
             # A fresh traceback for each waiter: one exception object raised in two tasks would share its frames.
@@ -50,7 +53,7 @@ class SingleFlight(Generic[K, T]):
         except Exception as error:  # noqa: BLE001 - handed to the waiters
             flight.error = error
         except BaseException:
-            flight.error = trio.ClosedResourceError("the owner of this call is closing")
+            flight.error = UnavailableError("nobody answers any more: the mount is ending")
             raise
         finally:
             # no await: the key is free again at the moment the outcome is known

@@ -1,7 +1,8 @@
 """Retries with back-off under one deadline: the only place of the project that tries a request again.
 
-A try that raises a retryable `MountdError` is repeated after a pause that grows and is spread at random ("full
-jitter"), never shorter than what the store asked for, until the deadline for all tries together is over.
+A try that raises a retryable `MountdError` is repeated after a pause that doubles up to a ceiling and is spread at
+random over the upper half of it, never shorter than what the store asked for, until the deadline for all tries
+together is over.
 """
 
 import random
@@ -55,15 +56,15 @@ async def retrying(
     last: MountdError | None = None
     while True:
         try:
-            with trio.fail_at(deadline):
+            with trio.move_on_at(deadline):
                 return await attempt()
-        except trio.TooSlowError:
-            cause = last or UnavailableError("no answer")
-            raise DeadlineError(f"{what}: gave up after {policy.deadline_s:g} s: {cause.message}") from last
         except MountdError as error:
             if not error.retryable:
                 raise
             last = error
+        else:  # neither a result nor a failure: the deadline cut it off
+            cause = last or UnavailableError("no answer")
+            raise DeadlineError(f"{what}: gave up after {policy.deadline_s:g} s: {cause.message}") from last
         failures += 1
         pause = policy.pause_s(failures, last, random.random())  # noqa: S311 - jitter, not a secret
         if trio.current_time() + pause >= deadline:
