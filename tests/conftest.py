@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.support.azurite",
     "tests.support.fuse_server",
+    "tests.support.mounts",
     "tests.support.run_node",
     "tests.support.stores",
 ]
