@@ -5,10 +5,13 @@ by handle: forked loader processes share one handle, and one process may walk a 
 
 - A read that continues no stream starts one, and fetches what was asked for on a grid of 64 KiB, no more: it may be
   random, and a random reader pays for every byte. Only a long read at offset 0 is taken for the start of a scan.
-- A read that continues a stream makes it sequential: a window of bytes ahead of the reader is kept in flight.
+- A read that continues a stream makes it sequential: a window of bytes ahead of the reader is kept in flight. Two
+  random reads may lie side by side by chance, so the first window is a small multiple of what was read in a row.
 - The window grows when the reader stalls, at most once per quarter of a window consumed (several requests of one
   kernel read-ahead stall together and count once), and halves under memory pressure.
-- The kernel sends the requests of one stream slightly out of order: a stream accepts reads within its window.
+- The kernel sends the requests of one stream slightly out of order, and leaves out what its page cache has: a
+  sequential stream accepts reads a little off its position, as long as it skipped less than was read. Otherwise random
+  reads that fall into a window would push it through the whole file.
 """
 
 from dataclasses import dataclass
@@ -18,6 +21,10 @@ from mountd.units import KIB, MIB, ByteRange
 
 GRID = 64 * KIB
 """Extents start on multiples of this and end on one or at the object's end."""
+SLACK = 4 * MIB
+"""How far off its position a sequential stream accepts a read, at most."""
+FIRST_FACTOR = 4
+"""The first window of a stream, in multiples of what was read in a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +32,7 @@ class WindowLimits:
     """Sizes in bytes."""
 
     first: int = 8 * MIB
-    """The window once a reader is known to be sequential."""
+    """The window once a reader is known to be sequential, at most; it grows from there."""
     largest: int = 128 * MIB
     part_smallest: int = 1 * MIB
     part_largest: int = 4 * MIB
@@ -48,9 +55,13 @@ class Plan(NamedTuple):
 
 
 class _Stream:
-    __slots__ = ("frontier", "grow_at", "position", "used", "window")
+    __slots__ = ("frontier", "grow_at", "position", "read", "skipped", "used", "window")
 
-    def __init__(self, position: int, used: int) -> None:
+    def __init__(self, start: int, position: int, used: int) -> None:
+        self.read = position - start
+        """Bytes read in this stream."""
+        self.skipped = 0
+        """Bytes that the reader jumped over and did not come back for."""
         self.position = position
         """The end of the furthest read."""
         self.frontier = position
@@ -82,15 +93,19 @@ class ReadAhead:
         demand = self._on_grid(start, stop)
         stream = self._find(start)
         if stream is None:
-            stream = self._add(stop)
+            stream = self._add(start, stop)
             if start > 0 or stop - start < limits.scan_start:
                 return Plan(demand, None, 0)
             stream.window = limits.first
-        elif stream.window == 0:
-            stream.window = limits.first
-        elif stalled and stop >= stream.grow_at:
-            stream.window = min(limits.largest, stream.window * 2)
-            stream.grow_at = max(stream.position, stop) + stream.window // 8
+        else:
+            late = start < stream.position
+            stream.skipped = max(0, stream.skipped + (start - stop if late else start - stream.position))
+            stream.read += stop - start
+            if stream.window == 0:
+                stream.window = min(limits.first, max(limits.part_smallest, FIRST_FACTOR * stream.read))
+            elif stalled and stop >= stream.grow_at:
+                stream.window = min(limits.largest, stream.window * 2)
+                stream.grow_at = max(stream.position, stop) + stream.window // 4
         stream.used = self._tick
         stream.position = max(stream.position, stop)
         stream.frontier = max(stream.frontier, demand.stop)
@@ -133,16 +148,16 @@ class ReadAhead:
     def _find(self, start: int) -> _Stream | None:
         best: _Stream | None = None
         for stream in self._streams:
-            slack = stream.window + 4 * MIB if stream.window else GRID
-            behind = MIB if stream.window else 0
-            near = stream.position - behind <= start <= stream.position + slack
+            behind = SLACK if stream.window else 0
+            beyond = max(GRID - 1, min(SLACK, stream.window, stream.read - stream.skipped))
+            near = stream.position - behind <= start <= stream.position + beyond
             if near and (best is None or abs(stream.position - start) < abs(best.position - start)):
                 best = stream
         return best
 
-    def _add(self, position: int) -> _Stream:
+    def _add(self, start: int, position: int) -> _Stream:
         if len(self._streams) >= self._limits.streams:
             self._streams.remove(min(self._streams, key=lambda stream: stream.used))
-        stream = _Stream(position, self._tick)
+        stream = _Stream(start, position, self._tick)
         self._streams.append(stream)
         return stream
