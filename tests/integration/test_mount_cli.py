@@ -1,0 +1,586 @@
+"""`mountd mount`, `unmount`, `list` and `status` as a user runs them, on a directory of this node."""
+
+import contextlib
+import json
+import mmap
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mountd.fuse import mount_table
+from tests.support.mounts import PROGRAM
+
+pytestmark = pytest.mark.fuse
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def point(tmp_path):
+    return tmp_path / "point"
+
+
+@contextlib.contextmanager
+def in_use(path):
+    """Keep a file open whose mount ends meanwhile: closing it fails then."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(handle)
+
+
+# ---- the plain life of a mount
+
+
+def test_a_mount_can_be_read_when_the_command_returns_and_is_gone_after_unmount(mountd, local_source, point):
+    done = mountd.run("mount", local_source, point, check=0)
+    assert done.stdout == f"mounted {local_source} at {point}\n"
+    assert done.stderr == ""
+    assert (point / "a.txt").read_text() == "hello\n"
+    assert sorted(os.listdir(point)) == ["a.txt", "sub"]
+    done = mountd.run("unmount", point, check=0)
+    assert done.stdout == f"unmounted {point}\n"
+    assert mountd.mounts() == []
+    assert mountd.processes() == [], "the processes are gone when the command returns"
+    assert point.is_dir(), "the mount point stays"
+    assert os.listdir(point) == []
+
+
+def test_a_mount_without_incidents_leaves_no_file_of_its_own(mountd, local_source, point):
+    record = mountd.mount(local_source, point)
+    assert os.path.exists(record.log)
+    assert oct(os.stat(record.log).st_mode)[-3:] == "600"
+    mountd.run("unmount", point, check=0)
+    assert [path for path in mountd.runtime.rglob("*") if path.is_file() or path.is_socket()] == []
+
+
+def test_the_list_says_what_is_mounted_where(mountd, local_source, tmp_path):
+    assert mountd.run("list", check=0).stdout == "nothing is mounted\n"
+    assert json.loads(mountd.run("list", "--json", check=0).stdout) == []
+    mountd.mount(local_source, tmp_path / "one")
+    mountd.mount(local_source / "sub", tmp_path / "two", "--name", "second")
+    text = mountd.run("list", check=0).stdout
+    assert text.splitlines()[0].split() == ["MOUNTPOINT", "STATE", "MODE", "SINCE", "NAME", "SOURCE"]
+    assert re.search(rf"^{tmp_path}/one  ready  +auto  .* one     {local_source}$", text, re.MULTILINE)
+    first, second = json.loads(mountd.run("list", "--json", check=0).stdout)
+    assert set(first) == {
+        "name", "mountpoint", "source", "mode", "state", "since", "supervisor_pid", "worker_pid", "private", "restarts",
+        "last_error", "log", "details", "statistics",
+    }  # fmt: skip
+    assert (first["name"], second["name"]) == ("one", "second")
+    assert first["private"] is True
+    assert first["supervisor_pid"] != second["supervisor_pid"]
+    assert first["statistics"] is None
+
+
+def test_the_status_counts_what_was_read(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    assert (point / "a.txt").read_text() == "hello\n"
+    record = mountd.status(point)
+    assert record["statistics"]["bytes_read"] >= 6
+    assert record["statistics"]["bytes_fetched"] >= 6
+    assert record["statistics"]["memory_limit"] > record["statistics"]["memory_used"]
+    text = mountd.run("status", point, check=0).stdout
+    for line in (
+        rf"^{point}  ready, ",
+        rf"^  source +{local_source}$",
+        "^  slow now +nothing$",
+        r"^  read +6 B in 1 req",
+    ):
+        assert re.search(line, text, re.MULTILINE), line
+    assert mountd.run("status", check=0).stdout.startswith(f"{point}  ready, ")
+
+
+def test_one_of_many_can_be_asked_for(mountd, local_source, tmp_path):
+    mountd.mount(local_source, tmp_path / "one")
+    mountd.mount(local_source, tmp_path / "two")
+    assert mountd.status(tmp_path / "two")["name"] == "two"
+    done = mountd.run("status", tmp_path / "three", check=3)
+    assert done.stderr.startswith(f"mountd: error: no mount of yours is at {tmp_path}/three")
+
+
+def test_everything_can_be_unmounted_at_once(mountd, local_source, tmp_path):
+    for name in ("one", "two", "three"):
+        mountd.mount(local_source, tmp_path / name)
+    done = mountd.run("unmount", "--all", check=0)
+    assert len(done.stdout.splitlines()) == 3
+    assert mountd.mounts() == []
+    assert mountd.run("unmount", "--all", check=0).stdout == ""
+
+
+def test_one_failure_does_not_keep_the_others_mounted(mountd, local_source, tmp_path):
+    mountd.mount(local_source, tmp_path / "one")
+    done = mountd.run("unmount", tmp_path / "none", tmp_path / "one", check=3)
+    assert done.stderr == f"mountd: error: nothing is mounted at {tmp_path}/none; `mountd list` shows what there is\n"
+    assert mountd.mounts() == []
+
+
+@pytest.mark.parametrize("name", ["with space, ünïcode and a back\\slash", "a" * 200, "-dash"])
+def test_a_mount_point_may_have_any_name_that_can_be_printed(mountd, local_source, tmp_path, name):
+    point = tmp_path / name
+    mountd.run("mount", local_source, point, check=0)
+    assert (point / "a.txt").read_text() == "hello\n"
+    assert mountd.record(point).state == "ready"
+    mountd.run("unmount", point, check=0)
+
+
+def test_a_mount_point_may_be_relative_and_behind_a_link(mountd, local_source, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    mountd.run("mount", "source", "link/point/", check=0)
+    assert mountd.record(tmp_path / "real" / "point").source == "source"
+    mountd.run("unmount", "./link/point", check=0)
+
+
+def test_a_mount_point_that_cannot_be_printed_is_refused(mountd, local_source, tmp_path):
+    for name in (b"a\nb", b"\xff\xfe"):
+        mountd.run("mount", local_source, os.fsdecode(os.fsencode(tmp_path) + b"/" + name), check=2)
+
+
+def test_names_are_made_unique(mountd, local_source, tmp_path):
+    for parent in ("a", "b"):
+        (tmp_path / parent).mkdir()
+        mountd.mount(local_source, tmp_path / parent / "data")
+    assert sorted(record.name for record in mountd.records()) == ["data", "data-2"]
+    done = mountd.run("mount", local_source, tmp_path / "c", "--name", "data", check=6)
+    assert "another mount has this name" in done.stderr
+    mountd.run("mount", local_source, tmp_path / "c", "--name", "a/b", check=2)
+
+
+def test_options_reach_the_mount(mountd, local_source, point):
+    mountd.run(
+        "mount", local_source, point, "--memory", "32MiB", "-o", "file_mode=0600,uid=123", "--mode", "stream", check=0
+    )
+    status = (point / "a.txt").stat()
+    assert (oct(status.st_mode), status.st_uid) == ("0o100600", 123)
+    record = mountd.status(point)
+    assert record["mode"] == "stream"
+    assert record["statistics"]["memory_limit"] == 32 << 20
+
+
+def test_a_single_file_is_mounted_as_a_directory_that_holds_it(mountd, local_source, point):
+    mountd.mount(local_source / "a.txt", point)
+    assert os.listdir(point) == ["a.txt"]
+    assert (point / "a.txt").read_text() == "hello\n"
+
+
+def test_a_long_runtime_directory_is_no_problem(mountd, local_source, point):
+    mountd.runtime = mountd.directory / ("r" * 120)
+    mountd.environ["MOUNTD_RUNTIME_DIR"] = str(mountd.runtime)
+    mountd.mount(local_source, point)
+    mountd.run("unmount", point, check=0)
+
+
+def test_the_version_is_printed(mountd):
+    assert re.fullmatch(r"mountd \d+\.\d+\.\d+\S*\n", mountd.run("version", check=0).stdout)
+
+
+# ---- refusals
+
+
+def refused(mountd, status, pattern, *arguments):
+    """Check that a mount is refused in one line and leaves nothing."""
+    done = mountd.run("mount", *arguments, check=status)
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mountd: error: ")
+    assert re.search(pattern, line), line
+    assert mountd.mounts() == []
+    mountd.wait_until(lambda: not mountd.processes(), "no process")
+
+
+def test_a_source_that_is_not_there(mountd, point):
+    refused(mountd, 3, "no such file or directory", "/nonexistent/dir", point)
+    assert not point.exists()
+
+
+def test_a_path_in_a_datastore_that_is_not_there(mountd, local_source, point, tmp_path):
+    mountd.run("workspace", "init", check=0)
+    done = mountd.run("mount", "azureml://datastores/workspaceblobstore/paths/none", point, check=3)
+    assert "none" in done.stderr
+    assert not point.exists()
+    refused(mountd, 3, "nosuch", "azureml://datastores/nosuch", point)
+
+
+def test_a_mount_point_that_is_not_empty(mountd, local_source, point):
+    point.mkdir()
+    (point / "mine").touch()
+    refused(mountd, 2, rf"{point} is not empty \(it holds 'mine'\)", local_source, point)
+    assert (point / "mine").exists()
+
+
+def test_a_mount_point_that_is_a_file(mountd, local_source, point):
+    point.touch()
+    refused(mountd, 2, f"{point} is not a directory", local_source, point)
+
+
+def test_a_mount_point_whose_parent_is_missing(mountd, local_source, point):
+    refused(mountd, 2, f"{point} does not exist", local_source, point / "sub")
+    assert not point.exists()
+
+
+def test_writing_and_downloading_are_refused(mountd, local_source, point):
+    refused(mountd, 2, "--rw", "--rw", local_source, point)
+    refused(mountd, 2, "--mode: download", "--mode", "download", local_source, point)
+    refused(mountd, 2, "-o rw", "-o", "rw", local_source, point)
+    refused(mountd, 2, "--memory", "--memory", "1", local_source, point)
+    refused(mountd, 2, "nonsense", "-o", "nonsense=1", local_source, point)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["mount"], ["mount", "a"], ["mount", "--bogus", "a", "b"], ["unmount"], ["unmount", "--all", "x"], ["nonsense"]],
+)
+def test_a_command_line_that_makes_no_sense(mountd, arguments):
+    assert mountd.run(*arguments, check=2).stderr
+
+
+def test_nothing_to_unmount(mountd, point):
+    done = mountd.run("unmount", point, check=3)
+    assert done.stderr == f"mountd: error: nothing is mounted at {point}; `mountd list` shows what there is\n"
+
+
+def test_a_runtime_directory_that_others_can_write_to(mountd, local_source, point):
+    mountd.runtime.mkdir()
+    mountd.runtime.chmod(0o777)
+    refused(mountd, 4, "open to others", local_source, point)
+    mountd.runtime.chmod(0o700)
+
+
+def test_a_mount_that_is_there_already(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    done = mountd.run("mount", local_source / "sub", point, check=6)
+    assert f"{point} already has {local_source} mounted on it" in done.stderr
+    assert (point / "a.txt").exists()
+    assert len(mountd.mounts()) == 1
+
+
+@needs_root
+def test_a_mount_of_another_kind_that_is_there_already(mountd, local_source, point):
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", point], check=True)
+    try:
+        done = mountd.run("mount", local_source, point, check=6)
+        assert "tmpfs" in done.stderr
+        done = mountd.run("unmount", point, check=3)
+        assert "is not mountd's but tmpfs" in done.stderr
+        assert len(mountd.mounts()) == 1
+    finally:
+        subprocess.run(["umount", point], check=True)
+
+
+def test_two_mounts_that_race_for_one_path(mountd, local_source, point):
+    commands = [mountd.start("mount", local_source, point, stderr=subprocess.PIPE) for _ in range(3)]
+    errors = [command.communicate(timeout=60)[1] for command in commands]
+    assert sorted(command.returncode for command in commands) == [0, 6, 6], errors
+    assert len(mountd.mounts()) == 1
+    assert (point / "a.txt").read_text() == "hello\n"
+
+
+# ---- what a node may lack
+
+
+def unshared(mountd, before, *arguments):
+    """Run mountd in a mount namespace of its own after the shell command `before`."""
+    script = f'{before} && exec "$@"'
+    return subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=mountd.directory,
+        env=mountd.environ,
+        check=False,
+    )
+
+
+@needs_root
+def test_no_fuse_device(mountd, local_source, point):
+    hide = "mkdir dev && mount --rbind /dev dev && mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3"
+    done = unshared(mountd, hide, "mount", local_source, point)
+    assert done.returncode == 5
+    (line,) = done.stderr.splitlines()
+    assert "/dev/fuse does not exist" in line
+    assert "--device /dev/fuse --cap-add SYS_ADMIN" in line
+    assert not point.exists()
+
+
+@needs_root
+def test_no_capability_to_mount(mountd, local_source, point):
+    done = subprocess.run(
+        ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", PROGRAM, "mount", local_source, point],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=mountd.environ,
+        check=False,
+    )
+    assert done.returncode == 5
+    (line,) = done.stderr.splitlines()
+    assert "capability SYS_ADMIN" in line
+    assert not point.exists()
+
+
+# ---- who uses it
+
+
+@pytest.fixture
+def holder(mountd, local_source, point):
+    """Return a function that starts a process that uses the mount."""
+    mountd.mount(local_source, point)
+    started = []
+
+    def start(code):
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"{code}\nprint(flush=True)\nimport time; time.sleep(60)", point],
+            stdout=subprocess.PIPE,
+        )
+        started.append(process)
+        process.stdout.readline()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+# Python keeps a descriptor of its own for a map: only the map may be left.
+HOLD_A_MAP = """
+import mmap, os, sys
+with open(sys.argv[1] + '/a.txt', 'rb') as file:
+    mapped = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
+os.closerange(3, 100)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("import sys; file = open(sys.argv[1] + '/a.txt')", "open file"),
+        ("import os, sys; os.chdir(sys.argv[1])", "working directory"),
+        (HOLD_A_MAP, "mapped file"),
+    ],
+)
+def test_a_busy_mount_says_who_uses_it(mountd, local_source, point, holder, code, what):
+    process = holder(code)
+    done = mountd.run("unmount", point, check=6)
+    (line,) = done.stderr.splitlines()
+    assert re.search(rf"cannot unmount {point}: used by pid {process.pid} \({sys.executable} .*, {what}\)", line)
+    assert (point / "a.txt").read_text() == "hello\n", "and goes on"
+    process.kill()
+    process.wait()
+    mountd.run("unmount", point, check=0)
+
+
+def test_a_busy_mount_can_be_detached_and_is_served_to_its_end(mountd, local_source, point):
+    (local_source / "big").write_bytes(bytes(range(256)) * 40000)
+    record = mountd.mount(local_source, point)
+    with open(point / "big", "rb", buffering=0) as file:
+        first = file.read(100)
+        mountd.run("unmount", point, "--lazy", check=0)
+        assert mountd.mounts() == []
+        assert os.listdir(point) == []
+        assert mountd.record(point).state == "detached"
+        mountd.mount(local_source / "sub", point)
+        assert os.listdir(point) == ["b.txt"]
+        assert first + file.read() == (local_source / "big").read_bytes()
+        mountd.run("unmount", "--all", check=0)
+        assert mountd.record(point).state == "detached", "--all ends mounts, not readers"
+    mountd.wait_gone()
+    assert record.supervisor_pid not in mountd.processes()
+
+
+def test_mapped_memory_stays_readable_after_a_lazy_unmount(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    with open(point / "a.txt", "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        mountd.run("unmount", point, "--lazy", check=0)
+        assert mapped[:] == b"hello\n"
+    mountd.wait_gone()
+
+
+# ---- ends from outside
+
+
+@pytest.mark.parametrize("program", [["umount"], ["fusermount3", "-u"]], ids=lambda program: program[0])
+def test_unmounting_with_the_systems_own_programs_ends_everything(mountd, local_source, point, program):
+    if program == ["umount"] and os.geteuid() != 0:
+        pytest.skip("needs root")
+    mountd.mount(local_source, point)
+    subprocess.run([*program, point], check=True)
+    mountd.wait_gone()
+    assert list(mountd.runtime.rglob("*.sock")) == []
+    assert mountd.logs() == "", "an end like any other"
+
+
+def test_a_mount_point_is_free_at_once_for_the_next_mount(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    for _ in range(3):
+        subprocess.run(["fusermount3", "-u", point], check=True)
+        mountd.run("mount", local_source, point, check=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_supervisor_unmounts_also_what_is_in_use(mountd, local_source, point, number):
+    record = mountd.mount(local_source, point)
+    with in_use(point / "a.txt"):
+        os.kill(record.supervisor_pid, number)
+        mountd.wait_gone()
+    assert list(mountd.runtime.rglob("*.sock")) == []
+
+
+# ---- deaths
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_trouble_is_shown(mountd, local_source, point):
+    record = mountd.mount(local_source, point)
+    os.kill(record.worker_pid, signal.SIGKILL)
+    mountd.wait_until(lambda: (now := mountd.record(point)).state == "ready" and now.restarts == 1, "replaced")
+    assert (point / "a.txt").read_text() == "hello\n"
+    after = mountd.status(point)
+    assert after["restarts"] == 1
+    assert after["last_error"] == "the worker was killed by SIGKILL"
+    assert after["worker_pid"] != record.worker_pid
+    assert "1 restarts; last: the worker was killed by SIGKILL" in mountd.run("status", check=0).stdout
+    mountd.run("unmount", point, check=0)
+    assert "worker died" in mountd.logs(), "the log of a mount with incidents is kept"
+
+
+def test_a_killed_supervisor_takes_everything_with_it(mountd, local_source, point):
+    record = mountd.mount(local_source, point)
+    with in_use(point / "a.txt"):
+        os.kill(record.supervisor_pid, signal.SIGKILL)
+        mountd.wait_gone()
+    assert mountd.records() == []
+    assert list(mountd.runtime.rglob("*.sock")) == [], "looking sweeps dead sockets"
+    mountd.mount(local_source, point)
+
+
+@pytest.fixture
+def stale(mountd, local_source, point):
+    """A dead mount: everything that served it was killed at once."""
+    record = mountd.mount(local_source, point)
+    os.kill(record.supervisor_pid, signal.SIGSTOP)
+    os.kill(record.worker_pid, signal.SIGKILL)
+    os.kill(record.supervisor_pid, signal.SIGKILL)
+    mountd.wait_until(lambda: not mountd.processes(), "dead")
+    assert len(mountd.mounts()) == 1
+    assert mount_table.probe(str(point), 5) == "dead"
+
+
+@pytest.mark.usefixtures("stale")
+def test_a_dead_mount_is_healed_by_the_next(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    assert (point / "a.txt").read_text() == "hello\n"
+    assert len(mountd.mounts()) == 1
+
+
+@pytest.mark.usefixtures("stale")
+def test_a_dead_mount_can_be_unmounted(mountd, point):
+    mountd.run("unmount", point, check=0)
+    assert mountd.mounts() == []
+
+
+# ---- hangs
+
+
+@pytest.fixture
+def stopped(mountd):
+    """Return a function that stops a process until the end of the test."""
+    processes = []
+
+    def stop(process):
+        os.kill(process, signal.SIGSTOP)
+        processes.append(process)
+
+    yield stop
+    for process in processes:
+        os.kill(process, signal.SIGCONT)
+
+
+def test_a_worker_that_hangs_makes_nothing_else_hang(mountd, local_source, point, stopped, tmp_path):
+    record = mountd.mount(local_source, point)
+    stopped(record.worker_pid)
+    assert mountd.record(point).state == "ready"
+    assert f"{point}  not answering" in mountd.run("status", check=0).stdout
+    done = mountd.run("mount", local_source, point, check=6)
+    assert "does not answer" in done.stderr
+    done = mountd.run("mount", local_source, point / "inside", check=5)
+    assert "does not answer within" in done.stderr
+    mountd.mount(local_source, tmp_path / "other")
+
+
+def test_a_mount_whose_worker_hangs_can_be_unmounted(mountd, local_source, point):
+    record = mountd.mount(local_source, point)
+    os.kill(record.worker_pid, signal.SIGSTOP)
+    mountd.run("unmount", point, check=0)
+    assert mountd.mounts() == []
+    assert mountd.processes() == []
+
+
+def test_a_supervisor_that_hangs_is_shown_and_named(mountd, local_source, point, stopped):
+    record = mountd.mount(local_source, point)
+    stopped(record.supervisor_pid)
+    (shown,) = mountd.records()
+    assert (shown.state, shown.name) == ("not answering", "point")
+    assert f"pid {record.supervisor_pid}" in shown.last_error
+    assert "not answering" in mountd.run("list", check=0).stdout
+    assert (point / "a.txt").read_text() == "hello\n", "the worker serves on"
+
+
+# ---- in the foreground
+
+
+@pytest.fixture
+def foreground(mountd, local_source, point):
+    """A mount in the foreground that is ready, in a process group of its own."""
+    command = mountd.start(
+        "mount", "--foreground", local_source, point, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+    )
+    assert command.stdout.readline() == f"mounted {local_source} at {point}\n"
+    yield command
+    if command.poll() is None:
+        command.kill()
+    command.communicate()
+
+
+def test_a_mount_in_the_foreground_is_like_any_other(mountd, local_source, point, foreground):
+    assert (point / "a.txt").read_text() == "hello\n"
+    record = mountd.record(point)
+    assert (record.supervisor_pid, record.log) == (foreground.pid, None)
+    mountd.run("unmount", point, check=0)
+    assert foreground.wait(10) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_unmounts_and_ends_well(mountd, point, foreground, number):
+    os.killpg(foreground.pid, number)
+    _, log = foreground.communicate(timeout=20)
+    assert foreground.returncode == 0
+    assert mountd.mounts() == []
+    assert mountd.processes() == []
+    assert [json.loads(line)["level"] for line in log.splitlines()] == ["info"] * len(log.splitlines())
+    assert "signalled" in log
+
+
+def test_unmounting_a_foreground_mount_from_outside_ends_it_well(mountd, point, foreground):
+    subprocess.run(["fusermount3", "-u", point], check=True)
+    assert foreground.wait(10) == 0
+
+
+def test_a_killed_foreground_mount_leaves_nothing(mountd, point, foreground):
+    foreground.kill()
+    foreground.wait()
+    mountd.wait_gone()
+
+
+def test_a_foreground_mount_that_fails_has_the_same_exit_status(mountd, local_source, point):
+    point.touch()
+    done = mountd.run("mount", "--foreground", local_source, point, check=2)
+    assert "is not a directory" in done.stderr.splitlines()[-1]
+    assert mountd.processes() == []
