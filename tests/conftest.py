@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.support.fuse_server",
     "tests.support.mounts",
     "tests.support.run_node",
+    "tests.support.raw_http",
     "tests.support.stores",
 ]

@@ -5,13 +5,12 @@ import pty
 import re
 import select
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-MOUNTD = Path(sys.executable).with_name("mountd")
+from tests.support.mounts import PROGRAM
+
 PATIENCE_S = 30
 
 
@@ -20,7 +19,7 @@ class Shell:
 
     def __init__(self, directory):
         environment = {
-            "PATH": f"{MOUNTD.parent}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{PROGRAM.parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(directory),
             "PS1": "READY ",
             "TERM": "dumb",
@@ -136,7 +135,7 @@ def test_ctrl_z_stops_the_job_and_fg_goes_on(shell):
 def test_ctrl_z_stops_a_command_that_does_not_read(shell, tmp_path):
     ticks = tmp_path / "ticks"
     # Not sh: dash uses vfork, and whoever is stopped between vfork and exec leaves it in a sleep that no stop ends.
-    shell.command(f"mountd run -- bash -c 'echo up; while :; do echo . >> {ticks}; sleep 0.01; done'")
+    shell.command(f"mountd run -- bash -c 'echo . > {ticks}; echo up; while :; do echo . >> {ticks}; sleep 0.01; done'")
     shell.expect(r"up\r\n")
     shell.type("\x1a")
     shell.expect("Stopped")

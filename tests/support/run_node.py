@@ -1,0 +1,55 @@
+"""A node for one test of `mountd run`: a workspace with a local datastore, and the real command line."""
+
+import subprocess
+
+import pytest
+
+from tests.support.mounts import Mountd
+
+PATIENCE_S = 60
+STORE = "azureml://datastores/workspaceblobstore"
+
+
+class RunNode(Mountd):
+    """The command line in a workspace; its temp dir is its own, so that leftovers show."""
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.temporary = directory / "tmp"
+        self.temporary.mkdir()
+        self.environ["TMPDIR"] = str(self.temporary)
+        self.run("workspace", "init", check=0)
+        self.store = directory / ".azureml/storage/workspaceblobstore"
+
+    def put(self, files):
+        """Put `files`, contents by path, into the datastore."""
+        for name, content in files.items():
+            path = self.store / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    def start_run(self, *arguments, **options):
+        """Start `mountd run` with pipes and return its process."""
+        return self.start("run", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+    def close(self):
+        """See that the runs have left nothing: no mount, no process, no directory."""
+        mounts = self.mounts()
+        try:
+            assert mounts == []
+            self.wait_gone()  # a supervisor may need a moment to end
+        finally:
+            super().close()
+        runs = self.directory / ".azureml/runs"
+        assert not runs.exists() or list(runs.iterdir()) == []
+        assert list(self.temporary.iterdir()) == []
+
+
+@pytest.fixture
+def run_node(tmp_path):
+    """A node; the test fails if it leaves anything behind."""
+    directory = tmp_path / "work dir"  # a space, as in life
+    directory.mkdir()
+    node = RunNode(directory)
+    yield node
+    node.close()
