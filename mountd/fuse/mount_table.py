@@ -44,7 +44,7 @@ class MountEntry(NamedTuple):
 def parse_mountinfo(text: str) -> list[MountEntry]:
     """Return the entries of a mountinfo file in mount order; later ones cover earlier ones at the same place."""
     entries = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: a path may hold what ends a line elsewhere, a form feed for one
         before, separator, after = line.partition(" - ")
         fields, kind = before.split(" "), after.split(" ")
         if not separator or len(fields) < 6 or len(kind) < 2:

@@ -2,9 +2,6 @@
 
 No exception may leave a handler but `FUSEError`: any other would end the session and leave every program with
 ENOTCONN. Whatever is not expected becomes EIO, one log line with its traceback, and a count.
-
-Reads are admitted through a limiter that leaves tasks over for everything else: reads that wait for a slow store cannot
-keep `stat` from being answered.
 """
 
 import errno
@@ -15,7 +12,6 @@ from contextlib import suppress
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import pyfuse3
-import trio
 
 from mountd.errors import MountdError
 from mountd.fuse.convert import FOREVER_S, AttributeMaker, to_errno
@@ -61,17 +57,15 @@ class Operations(pyfuse3.Operations):
     Args:
         filesystem: does the work.
         attributes: makes the kernel's attributes.
-        concurrent_reads: READ requests worked on at once.
     """
 
     supports_dot_lookup = True
     enable_writeback_cache = False
 
-    def __init__(self, filesystem: FileSystem, attributes: AttributeMaker, *, concurrent_reads: int) -> None:
+    def __init__(self, filesystem: FileSystem, attributes: AttributeMaker) -> None:
         super().__init__()
         self._fs = filesystem
         self._attributes = attributes
-        self._read_places = trio.Semaphore(concurrent_reads)
         self.unexpected_errors = 0
 
     @handler
@@ -108,8 +102,7 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: pyfuse3.FileHandleT, off: int, size: int) -> bytes:
         data = self._fs.read_nowait(fh, off, size)
         if data is None:
-            async with self._read_places:
-                data = await self._fs.read_late(fh, off, size)
+            data = await self._fs.read_late(fh, off, size)
         return data  # type: ignore[return-value] # any buffer will do
 
     @handler

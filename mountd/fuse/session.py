@@ -15,10 +15,9 @@ from mountd.observe.logs import get_logger
 
 log = get_logger("mountd.fuse")
 
-TASKS = 1000
-"""Requests worked on at once; each costs an untouched megabyte of address space."""
-CONCURRENT_READS = 900
-"""READs among them; the rest stays free for everything else."""
+TASKS = 4000
+"""Requests worked on at once. A request that waits for storage holds its task to its end, so this must be more than the
+jobs of a node have threads; each costs a megabyte of address space, of which two pages are touched."""
 IDLE_TASKS = 10
 """pyfuse3's tasks beyond these end when they have nothing to do."""
 FINISH_S = 5.0

@@ -1,51 +1,49 @@
 """What the kernel lets its administrator set for a mount after it is made.
 
-pyfuse3 can ask for neither at mount time (INIT is libfuse's). Both are written through sysfs: read-ahead needs root,
-max_background also a mounted fusectl. A refusal is no error: the mount works, slower, and `status` says so.
+pyfuse3 can ask for none of it at mount time (INIT is libfuse's). Read-ahead is written through sysfs, the number of
+requests under way through fusectl; both need root. A refusal is no error: the mount works, slower, and `status` says
+so.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from mountd.fuse import fusectl, mount_table
 
 READ_AHEAD_KIB = 4096
 """One stream through pyfuse3 reads 0.4 GB/s with the kernel's 128 KiB and 4 GB/s from 1 MiB on; 4 MiB keeps four
 requests of 1 MiB, the protocol's largest, under way."""
 MAX_BACKGROUND = 64
-"""Read-ahead requests the kernel may have under way; its own default is 12."""
+"""READ requests that the kernel may have under way for all readers together; its own default is 12, so that a dozen
+reads that wait for the store hold up every other reader."""
+CONGESTION = MAX_BACKGROUND * 3 // 4
+"""From here on the kernel reads less ahead; the same share of the maximum as its defaults have."""
 
-
-def device_number(mountpoint: str) -> str | None:
-    """Return `major:minor` of the mount at `mountpoint` from the mount table, without asking the mount."""
-    found: str | None = None
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        fields = line.split(" ")
-        if _unescape(fields[4]) == mountpoint:
-            found = fields[2]  # the last one is on top
-    return found
+BDI = Path("/sys/class/bdi")
 
 
 def tune(mountpoint: str) -> dict[str, str]:
-    """Raise read-ahead and max_background of the mount; return what was set or why not, for people."""
-    number = device_number(mountpoint)
-    if number is None:
+    """Raise the limits of the mount at `mountpoint`; return what was set or why not, for people."""
+    entry = mount_table.mount_at(mountpoint)
+    if entry is None:
         return {"read-ahead": "kernel default: the mount is not in the mount table"}
-    minor = number.partition(":")[2]
+    minor = int(entry.device.partition(":")[2])
+    read_ahead = BDI / entry.device / "read_ahead_kb"
     return {
-        "read-ahead": _write(Path(f"/sys/class/bdi/{number}/read_ahead_kb"), READ_AHEAD_KIB, "KiB"),
-        "max_background": _write(Path(f"/sys/fs/fuse/connections/{minor}/max_background"), MAX_BACKGROUND, "requests"),
+        "read-ahead": _attempt(lambda: read_ahead.write_text(str(READ_AHEAD_KIB), "ascii"), f"{READ_AHEAD_KIB} KiB"),
+        "max_background": _attempt(partial(_set_background, minor), f"{MAX_BACKGROUND} requests"),
     }
 
 
-def _write(path: Path, value: int, unit: str) -> str:
+def _set_background(minor: int) -> None:
+    fusectl.write(minor, "max_background", MAX_BACKGROUND)
+    fusectl.write(minor, "congestion_threshold", CONGESTION)
+
+
+def _attempt(change: Callable[[], object], outcome: str) -> str:
     try:
-        path.write_text(str(value), encoding="ascii")
-    except FileNotFoundError:
-        return "kernel default: not reachable here"
+        change()
     except OSError as error:
         return f"kernel default: {error.strerror or error}"
-    return f"{value} {unit}"
-
-
-def _unescape(field: str) -> str:
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        field = field.replace(code, character)
-    return field
+    return outcome

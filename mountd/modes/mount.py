@@ -11,7 +11,7 @@ from mountd.cache.version import Fetch, ObjectVersion
 from mountd.errors import ChangedError
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
-from mountd.fuse.session import CONCURRENT_READS, Session
+from mountd.fuse.session import Session
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
 from mountd.stores.base import Store
@@ -111,7 +111,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             attributes = AttributeMaker(
                 uid=options.uid, gid=options.gid, file_mode=options.file_mode, dir_mode=options.dir_mode
             )
-            operations = Operations(filesystem, attributes, concurrent_reads=CONCURRENT_READS)
+            operations = Operations(filesystem, attributes)
             session = Session(operations, spec.mountpoint, source=location.source, allow_other=options.allow_other)
             single_file = store.shown if isinstance(store, SingleObjectStore) else None
             served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, single_file)
