@@ -23,7 +23,6 @@ from mountd.aio.retry import RetryPolicy
 from mountd.cache.block_cache import BlockCache
 from mountd.errors import MountdError
 from mountd.fuse import fastpath
-from mountd.fuse import session as fuse_session
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
 from mountd.fuse.session import Session
@@ -116,7 +115,7 @@ class Server:
         attributes = AttributeMaker(
             uid=uid, gid=gid, file_mode=options.get("file_mode", 0o644), dir_mode=options.get("dir_mode", 0o755)
         )
-        self.operations = Operations(self.filesystem, attributes, concurrent_reads=fuse_session.CONCURRENT_READS)
+        self.operations = Operations(self.filesystem, attributes)
         self.session = Session(
             self.operations,
             mountpoint,
@@ -155,8 +154,8 @@ class Server:
     def do_clear_faults(self):
         self.faults.clear()
 
-    def do_break_filesystem(self, method, error="ValueError", times=1):
-        """Make a method of the file system raise: what a bug of ours would do."""
+    def do_break_filesystem(self, method, error="ValueError", times=None):
+        """Make a method of the file system raise, `times` or until repaired: what a bug of ours would do."""
         original = getattr(self.filesystem, method)
         left = times
 
@@ -164,10 +163,13 @@ class Server:
             nonlocal left
             if left == 0:
                 return original(*args, **kwargs)
-            left -= 1
+            left = None if left is None else left - 1
             raise error_class(error)("injected")
 
         setattr(self.filesystem, method, broken)
+
+    def do_repair_filesystem(self, method):
+        delattr(self.filesystem, method)
 
     def do_counters(self):
         budget = self.cache.budget
