@@ -15,10 +15,13 @@ import trio
 
 from mountd.aio.flight import SingleFlight
 from mountd.errors import IsDirectoryError, MountdError, NotFoundError
+from mountd.observe.logs import get_logger
 from mountd.stores.base import Store
 from mountd.tree import names
 from mountd.tree.inodes import DirectoryNode, FileNode, InodeTable, Known, Node
 from mountd.tree.listing import A_DIRECTORY, Entry, Listing
+
+log = get_logger("mountd.tree")
 
 LIST_FROM = 3
 """The how-manieth name asked for starts the full listing of a directory."""
@@ -245,6 +248,10 @@ class Namespace:
         except MountdError as error:
             directory.loading = None
             listing.fail(error)
+        except Exception as error:  # it would end the nursery, and with it the mount
+            log.exception("listing failed", directory=directory.key)
+            directory.loading = None
+            listing.fail(MountdError(f"list {directory.key}: internal error {type(error).__name__}, see the log"))
         except BaseException:
             directory.loading = None
             listing.fail(MountdError("the mount is ending"))
