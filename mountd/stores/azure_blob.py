@@ -14,7 +14,7 @@ from mountd.aio.threads import Lane
 from mountd.catalog.model import BlobSpec
 from mountd.errors import ChangedError, CorruptError, IsDirectoryError, NotFoundError, UnavailableError, UsageError
 from mountd.stores import azure_upload
-from mountd.stores.azure_listing import holds_entries, http_date_ns, marks_folder, parse_page
+from mountd.stores.azure_listing import holds_entries, marks_folder, parse_page
 from mountd.stores.azure_place import Place, Timeouts, can_exist, is_plain, quoted
 from mountd.stores.azure_reads import AzureReads
 from mountd.stores.azure_rest import AzureRest
@@ -141,11 +141,11 @@ class AzureBlobStore:
             return self._fast.head(what, key, if_match)
         headers = {"If-Match": if_match} if if_match else {}
         answer = self._rest.expect(what, self._rest.send(what, "HEAD", key, headers=headers), (200,))
-        size = int(answer.headers["Content-Length"])
+        size = int(answer.header(what, "Content-Length"))
         is_marker = size == 0 and marks_folder("hdi_isfolder", answer.headers.get("x-ms-meta-hdi_isfolder"))
         if is_marker or key.endswith("/"):
             raise IsDirectoryError(f"{what}: a directory, not a blob")
-        return ObjectInfo(key, size, http_date_ns(answer.headers["Last-Modified"]), quoted(answer.headers["ETag"]))
+        return answer.info(what, key, size)
 
     def _read(self, key: str, start: int, length: int, if_match: ETag | None) -> Chunk:
         what = self._what("read", key)
@@ -184,7 +184,7 @@ class AzureBlobStore:
         expected = min(length, size - start)
         if first != start or len(answer.body) != expected:
             raise CorruptError(f"{what}: {len(answer.body)} bytes from {first} came, not the {expected} from {start}")
-        return Chunk(memoryview(answer.body), quoted(answer.headers["ETag"]), size)
+        return Chunk(memoryview(answer.body), quoted(answer.header(what, "ETag")), size)
 
     def _check_writable(self, key: str) -> str:
         what = self._what("write", key)

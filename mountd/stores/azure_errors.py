@@ -48,6 +48,8 @@ def from_answer(
 ) -> MountdError:
     """Return what the answer `status` with the service's error `code` means for the request `what`."""
     said = f"{status} {code}" if code else str(status)
+    if status < 300:
+        return CorruptError(f"{what}: the answer of {place.host} does not fit the request ({said})")
     if status in {429, 503} or status >= 500 or status == 408 or code in _TRY_LATER:
         busy = status in {429, 503}
         reason = f"{place.host} asks to slow down ({said})" if busy else f"{place.host} failed ({said})"

@@ -1,4 +1,4 @@
-"""List Blobs: the service's XML to a page, as fast as Python can.
+"""The service's XML: List Blobs to a page, as fast as Python can, and block lists.
 
 Invariants: an entry that does not lie below the prefix, or a page that is not what it must be, is a `CorruptError`: a
 listing is whole or it is none. Nothing in a page makes the parser read a file, open a connection or expand an entity.
@@ -38,12 +38,22 @@ def holds_entries(body: bytes, what: str) -> tuple[bool, str | None]:
     raise CorruptError(f"{what}: the listing cannot be understood ({reason[:200]})")
 
 
-def _document(body: bytes) -> "etree._Element":
+def block_names(body: bytes, what: str) -> list[str]:
+    """Return the names of committed blocks in `body`, the answer to a Get Block List."""
+    try:
+        root = _document(body, "BlockList")
+        return [name.text or "" for name in root.findall("CommittedBlocks/Block/Name")]
+    except _MISUNDERSTOOD as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise CorruptError(f"{what}: the block list cannot be understood ({reason[:200]})")
+
+
+def _document(body: bytes, kind: str = "EnumerationResults") -> "etree._Element":
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, remove_comments=True, remove_pis=True
     )
     root = etree.fromstring(body, parser)
-    if root.tag != "EnumerationResults" or root.getroottree().docinfo.internalDTD is not None:
+    if root.tag != kind or root.getroottree().docinfo.internalDTD is not None:
         raise ValueError(f"an unexpected document <{root.tag}>")
     return root
 
@@ -111,4 +121,6 @@ def http_date_ns(text: str) -> int:
     """
     _, day, month, year, clock, _ = text.split(" ")
     hour, minute, second = clock.split(":")
+    if month not in _MONTHS:
+        raise ValueError(f"{text!r} is not a date")
     return timegm((int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second))) * 1_000_000_000

@@ -1,8 +1,8 @@
 """Ranged GETs and HEADs through obstore, which does the work without the interpreter's lock and without copies.
 
 obstore would also take settings from the environment (`AZURE_STORAGE_USE_EMULATOR`, keys, tokens): what it could find
-there is given instead, so that a store depends on its `BlobSpec` alone. Blocking calls, for threads only. Keys must be
-plain (`azure_place.is_plain`).
+there is given instead, so that a store depends on its `BlobSpec` alone. It follows redirects, which the Blob service
+never sends. Blocking calls, for threads only. Keys must be plain (`azure_place.is_plain`).
 """
 
 import time

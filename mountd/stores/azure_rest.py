@@ -5,6 +5,7 @@ SDK is imported with the first request, since that costs 0.2 to 0.5 s; reading b
 for threads only. What HTTP clients say in exceptions holds URLs and is never passed on.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,9 @@ from urllib.parse import quote
 from mountd.catalog.model import AccountKey, BlobSpec, Sas
 from mountd.errors import CorruptError, DeniedError, MountdError, UnavailableError
 from mountd.stores.azure_errors import from_answer, retry_after_s
-from mountd.stores.azure_place import API_VERSION, Place, Timeouts
+from mountd.stores.azure_listing import http_date_ns
+from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
+from mountd.stores.base import ObjectInfo
 
 if TYPE_CHECKING:
     from azure.core.pipeline import Pipeline
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
     SdkPipeline = Pipeline[HttpRequest, HttpResponse]
 
-_BLOCK_BYTES = 1 << 20
+_PIECE_BYTES = 64 << 10
+"""Bodies are read in pieces of this length; between them the time is checked."""
 
 
 class Answer(NamedTuple):
@@ -33,6 +37,31 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     """Names are case-insensitive."""
     body: bytes
+
+    def header(self, what: str, name: str) -> str:
+        """Return the header `name`.
+
+        Raises:
+            CorruptError: the answer to the request `what` has none; it was cut off.
+        """
+        value = self.headers.get(name)
+        if value is None:
+            raise CorruptError(f"{what}: the answer has no {name}")
+        return value
+
+    def info(self, what: str, key: str, size: int) -> ObjectInfo:
+        """Return the version that the headers describe.
+
+        Raises:
+            CorruptError: they do not.
+        """
+        try:
+            modified_ns = http_date_ns(self.header(what, "Last-Modified"))
+        except ValueError:
+            modified_ns = None
+        if modified_ns is None:
+            raise CorruptError(f"{what}: the answer has no usable date")
+        return ObjectInfo(key, size, modified_ns, quoted(self.header(what, "ETag")))
 
     @property
     def code(self) -> str | None:
@@ -78,18 +107,21 @@ class AzureRest:
 
         try:
             return self._send(method, key, query or {}, headers or {}, body)
-        except azure.IncompleteReadError:
-            failure: MountdError = CorruptError(f"{what}: the answer broke off")
         except (azure.ServiceRequestTimeoutError, azure.ServiceResponseTimeoutError, TimeoutError):
-            failure = UnavailableError(f"{what}: cannot reach {self._place.host}: it does not answer in time")
+            failure: MountdError = UnavailableError(
+                f"{what}: cannot reach {self._place.host}: it does not answer in time"
+            )
         except azure.ClientAuthenticationError:
             failure = DeniedError(
                 f"{what}: {self._place.credential} for '{self._place.account}' is malformed; check it"
             )
         except azure.ServiceRequestError as error:
             failure = UnavailableError(f"{what}: cannot reach {self._place.host}: {_reason(error)}")
-        except azure.AzureError:
-            failure = UnavailableError(f"{what}: the connection to {self._place.host} failed")
+        except azure.AzureError as error:
+            if "IncompleteRead" in str(error):
+                failure = CorruptError(f"{what}: the answer broke off")
+            else:
+                failure = UnavailableError(f"{what}: the connection to {self._place.host} failed")
         raise failure
 
     def expect(self, what: str, answer: Answer, statuses: Iterable[int]) -> Answer:
@@ -149,9 +181,11 @@ def _pipeline(spec: BlobSpec, place: Place, timeouts: Timeouts, connections: int
     from azure.storage.blob import ContainerClient  # noqa: PLC0415 - imported late
 
     transport = RequestsTransport(
-        connection_timeout=timeouts.connect_s, read_timeout=timeouts.stall_s, connection_data_block_size=_BLOCK_BYTES
+        connection_timeout=timeouts.connect_s, read_timeout=timeouts.stall_s, connection_data_block_size=_PIECE_BYTES
     )
     transport.open()
+    # What urllib3 has to say holds whole URLs, signatures included, and reaches us as exceptions anyhow.
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     # The default keeps 10 connections and throws away every other one after each use.
     transport.session.get_adapter(place.account_url).init_poolmanager(2, connections)
     credential: dict[str, str] | AzureSasCredential | None = None

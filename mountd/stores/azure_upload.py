@@ -10,11 +10,8 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 
-from lxml import etree
-
-from mountd.errors import ChangedError, ExistsError, UnavailableError
-from mountd.stores.azure_listing import http_date_ns
-from mountd.stores.azure_place import quoted
+from mountd.errors import ChangedError, CorruptError, ExistsError, UnavailableError
+from mountd.stores.azure_listing import block_names
 from mountd.stores.azure_rest import Answer, AzureRest
 from mountd.stores.base import ObjectInfo
 from mountd.units import MIB
@@ -35,7 +32,7 @@ def put_blob(rest: AzureRest, what: str, key: str, data: bytes, *, overwrite: bo
     """Write a whole blob in one request."""
     headers = {"x-ms-blob-type": "BlockBlob", "Content-Type": _CONTENT_TYPE, **_md5(data), **_unless_taken(overwrite)}
     answer = rest.send(what, "PUT", key, headers=headers, body=data)
-    return _written(key, len(data), _checked(rest, what, answer, overwrite=overwrite))
+    return _checked(rest, what, answer, overwrite=overwrite).info(what, key, len(data))
 
 
 class BlockUpload:
@@ -69,8 +66,9 @@ class BlockUpload:
             answer = self._rest.send(
                 self._what, "PUT", self._key, query={"comp": "blocklist"}, headers=headers, body=body
             )
-            answer = _checked(self._rest, self._what, answer, overwrite=self._overwrite)
-        except UnavailableError:
+            _checked(self._rest, self._what, answer, overwrite=self._overwrite)
+            return answer.info(self._what, self._key, size)
+        except (UnavailableError, CorruptError):
             self._unsure = True  # the answer may be all that was lost
             raise
         except ExistsError:
@@ -78,14 +76,12 @@ class BlockUpload:
                 raise
             answer = self._rest.send(self._what, "HEAD", self._key)
             self._rest.expect(self._what, answer, (200,))
-        return _written(self._key, size, answer)
+        return answer.info(self._what, self._key, size)
 
     def _committed(self) -> list[str]:
         query = {"comp": "blocklist", "blocklisttype": "committed"}
         answer = self._rest.expect(self._what, self._rest.send(self._what, "GET", self._key, query=query), (200,))
-        parser = etree.XMLParser(resolve_entities=False, no_network=True)
-        names = etree.fromstring(answer.body, parser).findall("CommittedBlocks/Block/Name")
-        return [name.text or "" for name in names]
+        return block_names(answer.body, self._what)
 
     def _block_id(self, index: int) -> str:
         return base64.b64encode(f"{self._nonce}{index:08d}".encode()).decode()
@@ -111,8 +107,3 @@ def _checked(rest: AzureRest, what: str, answer: Answer, *, overwrite: bool) -> 
     if answer.code == "InvalidBlockList":
         raise ChangedError(f"{what}: another writer finished this blob meanwhile; start the upload again")
     return rest.expect(what, answer, _CREATED)
-
-
-def _written(key: str, size: int, answer: Answer) -> ObjectInfo:
-    headers = answer.headers
-    return ObjectInfo(key, size, http_date_ns(headers["Last-Modified"]), quoted(headers["ETag"]))

@@ -140,7 +140,7 @@ class GuardedStore:
                 if written is None:
                     raise
                 return written
-            except UnavailableError:
+            except (UnavailableError, CorruptError):
                 unsure = True
                 raise
 

@@ -8,6 +8,7 @@ Shown are regular files and directories, symbolic links to them included. Hidden
 links to a directory that they lie in, devices, sockets, pipes and files of unfinished uploads.
 """
 
+import errno
 import itertools
 import os
 import stat
@@ -92,8 +93,10 @@ def descendants(path: bytes, above: list[Identity], after: bytes = b"") -> Itera
             try:
                 deeper = [*lineage_here, identity(below)]
                 pending.append((full, iter(_scan(below, deeper)), deeper))
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # it was removed while the listing ran
+            except OSError as error:
+                # removed while the listing ran, or so deep that no path leads there
+                if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
+                    raise
 
 
 def _scan(path: bytes, above: list[Identity]) -> list[bytes]:

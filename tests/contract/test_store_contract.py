@@ -9,6 +9,7 @@ import trio
 from mountd.errors import ChangedError, ExistsError, IsDirectoryError, NotFoundError, UsageError
 from mountd.stores.memory import MemoryStore
 from mountd.units import MIB
+from tests.support.stores import FLAT_KINDS
 
 NAMES = [
     " lead",
@@ -50,6 +51,8 @@ NAMES = [
 ]
 FLAT_NAMES = ["n" * 300, "\u00e9" * 200]
 """Names that no file system holds."""
+flat_only = pytest.mark.parametrize("backend", FLAT_KINDS, indirect=True)
+"""For keys beside each other that a directory tree cannot hold."""
 
 
 async def pages(ask, limit=1000):
@@ -79,13 +82,6 @@ async def below(store, directory=""):
     keys = [info.key for page in found for info in page.objects]
     assert max(Counter(keys).values(), default=1) == 1
     return sorted(keys), {key for page in found for key in page.directories}
-
-
-@pytest.fixture
-def flat(backend):
-    if not backend.flat:
-        pytest.skip("a directory tree cannot hold such keys")
-    return backend
 
 
 # ---- listing
@@ -252,11 +248,12 @@ async def test_markers_and_pages(backend, open_store, limit):
     assert await children(store, "c") == (["c/d"], set())
 
 
+@flat_only
 @pytest.mark.parametrize("limit", [1, 2, 1000])
-async def test_a_blob_named_with_a_slash_is_a_directory(flat, open_store, limit):
-    flat.set("dir/", b"")
-    flat.set("dir/a", b"x")
-    flat.set("alone/", b"")
+async def test_a_blob_named_with_a_slash_is_a_directory(backend, open_store, limit):
+    backend.set("dir/", b"")
+    backend.set("dir/a", b"x")
+    backend.set("alone/", b"")
     store = open_store(page_limit=limit)
     assert await children(store) == ([], {"alone", "dir"})
     assert await children(store, "dir") == (["dir/a"], set())
@@ -270,26 +267,29 @@ async def test_a_blob_named_with_a_slash_is_a_directory(flat, open_store, limit)
         await store.stat("alone")
 
 
-async def test_metadata_on_an_object_with_bytes_does_not_hide_them(flat, store):
-    flat.set_marker("x")
-    flat.set("x", b"bytes")
+@flat_only
+async def test_metadata_on_an_object_with_bytes_does_not_hide_them(backend, store):
+    backend.set_marker("x")
+    backend.set("x", b"bytes")
     assert await children(store) == (["x"], set())
     assert bytes((await store.read("x", 0, 9, if_match=None)).data) == b"bytes"
 
 
-async def test_an_object_beside_a_directory_of_the_same_name(flat, store):
-    flat.set("odd", b"file")
-    flat.set("odd/child", b"x")
-    flat.set("odd-", b"x")
+@flat_only
+async def test_an_object_beside_a_directory_of_the_same_name(backend, store):
+    backend.set("odd", b"file")
+    backend.set("odd/child", b"x")
+    backend.set("odd-", b"x")
     assert await children(store) == (["odd", "odd-"], {"odd"})
     assert await children(store, "odd") == (["odd/child"], set())
     assert (await store.stat("odd")).size == 4
     assert await store.is_directory("odd")
 
 
-async def test_empty_segments_are_listed_and_can_be_read(flat, open_store):
+@flat_only
+async def test_empty_segments_are_listed_and_can_be_read(backend, open_store):
     for index, key in enumerate(["a//b", "a/c", "/lead", "a//", "t//", "plain"]):
-        flat.set(key, bytes([index]))
+        backend.set(key, bytes([index]))
     store = open_store(page_limit=2)
     assert await children(store) == (["plain"], {"", "a", "t"})
     assert await children(store, "a") == (["a/c"], {"a/"})

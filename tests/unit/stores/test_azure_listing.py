@@ -1,0 +1,147 @@
+"""List Blobs pages: names survive, markers are directories, nothing half-understood gets through."""
+
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mountd.errors import CorruptError
+from mountd.stores.azure_listing import holds_entries, http_date_ns, parse_page
+from mountd.stores.base import ObjectInfo, Page
+
+NOT_IN_XML = "".join(map(chr, [*range(0x20)])) + "\ufffe\uffff"
+
+
+def blob(name, *, size="5", etag="0x8DD", date="Wed, 12 Nov 2025 10:00:00 GMT", metadata="", encoded=""):
+    return (
+        f"<Blob><Name{encoded}>{name}</Name><Properties><Creation-Time>x</Creation-Time>"
+        f"<Last-Modified>{date}</Last-Modified><Etag>{etag}</Etag><Content-Length>{size}</Content-Length>"
+        f"<BlobType>BlockBlob</BlobType></Properties>{metadata}<OrMetadata/></Blob>"
+    )
+
+
+def prefix_entry(name):
+    return f"<BlobPrefix><Name>{name}</Name></BlobPrefix>"
+
+
+def document(*entries, marker="", head="<?xml version='1.0' encoding='utf-8'?>"):
+    body = "".join(entries)
+    return (
+        f"{head}<EnumerationResults ServiceEndpoint='http://h/' ContainerName='c'><Prefix/><Blobs>{body}</Blobs>"
+        f"<NextMarker>{marker}</NextMarker></EnumerationResults>"
+    ).encode()
+
+
+def test_a_page_in_full():
+    page = parse_page(document(prefix_entry("d/x/"), blob("d/a"), marker="2!next&amp;"), "d/", "list")
+    when = 1762941600 * 10**9
+    assert page == Page([ObjectInfo("d/a", 5, when, '"0x8DD"')], ["d/x"], "2!next&")
+
+
+def test_the_last_page_has_no_next():
+    assert parse_page(document(), "", "list") == Page([], [], None)
+    assert parse_page(document().replace(b"<NextMarker></NextMarker>", b"<NextMarker />"), "", "list").next is None
+
+
+@given(
+    st.text(st.characters(exclude_characters=NOT_IN_XML, exclude_categories=["Cs"]), min_size=1).map(lambda t: t + "x")
+)
+def test_any_name_survives_escaping(name):
+    page = parse_page(document(blob(escape(name, {"\r": "&#13;"}))), "", "list")
+    assert [info.key for info in page.objects] == [name]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(lambda t: t + "x"))
+def test_any_name_survives_percent_encoding(name):
+    page = parse_page(document(blob(quote(name, safe=""), encoded=' Encoded="true"')), "", "list")
+    assert [info.key for info in page.objects] == [name]
+
+
+def test_a_percent_sign_in_a_plain_name_is_a_percent_sign():
+    assert parse_page(document(blob("a%20b")), "", "list").objects[0].key == "a%20b"
+
+
+@given(st.lists(st.sampled_from(["a", "b/", "c", "m", "n/"]), unique=True))
+def test_blobs_prefixes_and_markers_in_any_mix(names):
+    entries = [
+        prefix_entry(name)
+        if name == "b/"
+        else blob(
+            name, size="0", metadata="<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata>" if name == "m" else ""
+        )
+        for name in names
+    ]
+    page = parse_page(document(*entries), "", "list")
+    assert [info.key for info in page.objects] == [name for name in names if name in {"a", "c"}]
+    assert page.directories == [name.removesuffix("/") for name in names if name in {"b/", "m", "n/"}]
+
+
+def test_a_marker_and_its_prefix_are_one_directory():
+    marker = blob("d", size="0", metadata="<Metadata><Hdi_IsFolder>True</Hdi_IsFolder><x>y</x></Metadata>")
+    assert parse_page(document(marker, prefix_entry("d/")), "", "list") == Page([], ["d"], None)
+
+
+@pytest.mark.parametrize(
+    ("size", "metadata"),
+    [
+        ("5", "<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata>"),
+        ("0", "<Metadata><hdi_isfolder>false</hdi_isfolder></Metadata>"),
+        ("0", "<Metadata><other>true</other></Metadata>"),
+        ("0", "<Metadata/>"),
+        ("0", ""),
+    ],
+)
+def test_what_is_no_marker_is_an_object(size, metadata):
+    page = parse_page(document(blob("d", size=size, metadata=metadata)), "", "list")
+    assert [info.key for info in page.objects] == ["d"]
+
+
+def test_the_directory_itself_is_not_its_own_child():
+    assert parse_page(document(blob("d/", size="0"), blob("d/a")), "d/", "list").directories == []
+
+
+def test_an_empty_segment_is_a_directory():
+    assert parse_page(document(prefix_entry("a//")), "a/", "list").directories == ["a/"]
+
+
+@pytest.mark.parametrize("etag", ['"0x8DD"', "0x8DD"])
+def test_etags_get_their_quotes(etag):
+    assert parse_page(document(blob("a", etag=etag)), "", "list").objects[0].etag == '"0x8DD"'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        document(blob("elsewhere/a")),
+        document(blob("")),
+        document(blob("d/a", size="many")),
+        document(blob("d/a", date="yesterday")),
+        document(blob("d/a")).replace(b"Etag", b"Tag"),
+        document(blob("d/a"))[:-30],
+        document(blob("d/a")).replace(b"EnumerationResults", b"Other"),
+        document(blob("d/&secret;"), head='<!DOCTYPE x [<!ENTITY secret SYSTEM "file:///etc/hostname">]>'),
+        document(blob("d/a"), head='<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">]>'),
+        document(blob("d/%ff", encoded=' Encoded="true"')),
+        b"\0\1",
+    ],
+)
+def test_what_is_not_understood_is_not_guessed(body):
+    with pytest.raises(CorruptError, match="list acct/box/d") as caught:
+        parse_page(body, "d/", "list acct/box/d")
+    assert caught.value.__context__ is None
+
+
+def test_holds_entries_counts_markers_too():
+    assert holds_entries(document(blob("d/", size="0"), marker="n"), "list") == (True, "n")
+    assert holds_entries(document(prefix_entry("d/")), "list") == (True, None)
+    assert holds_entries(document(marker="n"), "list") == (False, "n")
+
+
+def test_dates():
+    assert http_date_ns("Thu, 01 Jan 1970 00:00:01 GMT") == 10**9
+    assert http_date_ns("Tue, 29 Feb 2028 23:59:59 GMT") == 1835481599 * 10**9
+    for wrong in ("", "now", "Thu, 01 Foo 1970 00:00:01 GMT", "Thu, 01 Jan 1970 00:00 GMT"):
+        with pytest.raises(ValueError):
+            http_date_ns(wrong)
