@@ -121,7 +121,7 @@ async def _look(store: Store, path: str) -> tuple[ObjectInfo | None, Page | None
         return info, None
     if await store.is_directory(path):
         return None, page
-    raise NotFoundError(f"{store.name}/{printable(path)}: there is no such object or directory")
+    raise NotFoundError(f"{store.name}/{printable(path)}: there is no such object or directory; check the path")
 
 
 class _Run:
