@@ -41,7 +41,8 @@ class Answer(NamedTuple):
 class Row(NamedTuple):
     """One entry of a directory."""
 
-    index: int
+    place: int
+    """Its index in the listing."""
     name: bytes
     node: Node
     valid_s: float

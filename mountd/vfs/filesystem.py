@@ -12,6 +12,7 @@ Takes and gives inode numbers, handle numbers, names as bytes and `Attributes`. 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import trio
 
@@ -236,11 +237,17 @@ class FileSystem:
         listing = handle.listing
         if listing is None or offset == 0:
             listing = handle.listing = self._namespace.listing(handle.node)
-        first = max(0, offset - FIRST_ENTRY)
-        if offset > 0 and first >= len(listing) and not listing.complete:
-            with self._deadline("readdir", handle.node.name):
-                await listing.wait_until(lambda it: len(it) > first)
-        return self._entries(handle, listing, offset)
+        while True:
+            first = max(0, offset - FIRST_ENTRY)
+            if offset > 0 and first >= len(listing) and not listing.complete:
+                with self._deadline("readdir", handle.node.name):
+                    await listing.wait_until(lambda it, first=first: len(it) > first)  # type: ignore[misc]
+            here = len(listing)
+            entries = self._entries(handle, listing, offset)
+            one = next(entries, None)
+            if one is not None or listing.complete:
+                return entries if one is None else chain((one,), entries)
+            offset = here + FIRST_ENTRY  # names that are gone by now are all that has come: they are not the end
 
     def _entries(self, handle: DirectoryHandle, listing: Listing, offset: int) -> Iterator[Listed]:
         node = handle.node
