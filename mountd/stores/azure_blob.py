@@ -107,6 +107,9 @@ class AzureBlobStore:
     def _what(self, verb: str, key: str) -> str:
         return f"{verb} {self._place.name}/{key}"
 
+    def _can_be_fast(self, key: str) -> bool:
+        return is_plain(key) and time.monotonic() >= self._fast.throttled_at + SLOW_DOWN_S
+
     def _list(self, directory: str, marker: str | None, limit: int | None, delimiter: str) -> Page:
         if directory and not can_exist(directory):
             return Page([], [], None)
@@ -137,7 +140,7 @@ class AzureBlobStore:
         what = self._what("stat", key)
         if not can_exist(key):
             raise NotFoundError(f"{what}: no blob can have this name")
-        if is_plain(key):
+        if self._can_be_fast(key):
             return self._fast.head(what, key, if_match)
         headers = {"If-Match": if_match} if if_match else {}
         answer = self._rest.expect(what, self._rest.send(what, "HEAD", key, headers=headers), (200,))
@@ -168,7 +171,7 @@ class AzureBlobStore:
 
     def _get(self, what: str, key: str, start: int, length: int, if_match: ETag | None) -> Chunk | None:
         """Return the bytes that exist in the range, or None if not one does."""
-        if is_plain(key) and time.monotonic() >= self._fast.throttled_at + SLOW_DOWN_S:
+        if self._can_be_fast(key):
             return self._fast.get(what, key, start, length, if_match)
         headers = {"x-ms-range": f"bytes={start}-{start + length - 1}"}
         if if_match is not None:

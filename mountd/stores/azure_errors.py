@@ -54,7 +54,9 @@ def from_answer(
         busy = status in {429, 503}
         reason = f"{place.host} asks to slow down ({said})" if busy else f"{place.host} failed ({said})"
         return UnavailableError(f"{what}: {reason}; try again later", retry_after_s=retry_after_s)
-    if status in {401, 403} and code not in _TAKEN:
+    if code in _TAKEN:
+        return ExistsError(f"{what}: it exists already; allow overwriting or choose another name")
+    if status in {401, 403}:
         return _denied(what, place, said)
     if status == 404 or code in _UNNAMEABLE:
         return _not_found(what, place, code)
@@ -92,8 +94,6 @@ def _conflict(what: str, place: Place, code: str | None, said: str) -> MountdErr
         return DeniedError(f"{what}: the blob {state}; set its tier to Hot or Cool and wait until that is done")
     if code == "PublicAccessNotPermitted":
         return _denied(what, place, said)
-    if code is None or code in _TAKEN:
-        return ExistsError(f"{what}: it exists already; allow overwriting or choose another name")
     return UsageError(f"{what}: what is there does not allow it ({said})")
 
 

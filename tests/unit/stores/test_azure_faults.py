@@ -5,6 +5,7 @@ import time
 import traceback
 
 import pytest
+import trio
 
 from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, Sas
 from mountd.errors import (
@@ -26,6 +27,7 @@ from tests.support.raw_http import RawServer, Scripted, answer
 
 SIGNATURE = "c2lnbmF0dXJlLXRoYXQtbXVzdC1zdGF5LXNlY3JldA"
 SAS = Sas(f"sv=2023-11-03&sr=c&sp=rl&sig={SIGNATURE}%3D")
+PATIENT = Timeouts(connect_s=10, stall_s=10, total_s=20)
 QUICK = Timeouts(connect_s=0.3, stall_s=0.3, total_s=0.6)
 DATE = "Wed, 12 Nov 2025 10:00:00 GMT"
 HEADERS = {"ETag": '"0x1"', "Last_Modified": DATE}
@@ -57,7 +59,7 @@ BY_STATUS = {
     401: DeniedError,
     403: DeniedError,
     404: NotFoundError,
-    409: ExistsError,
+    409: UsageError,
     412: ChangedError,
     418: UsageError,
 }
@@ -71,7 +73,7 @@ def opened(raw_server, closing, caplog):
     """Opens stores on a scripted server; at the end no log line may hold the signature, at any level."""
     caplog.set_level(logging.DEBUG)
 
-    def open_it(*script, credential=SAS, timeouts=QUICK, url=None):
+    def open_it(*script, credential=SAS, timeouts=PATIENT, url=None):
         raw_server.script = list(script)
         spec = BlobSpec(account_name="acct", container="box", account_url=url or raw_server.url, credential=credential)
         return closing(AzureBlobStore(spec, timeouts=timeouts))
@@ -113,6 +115,7 @@ async def failure(call, store):
         (409, "PublicAccessNotPermitted", DeniedError, "refuses"),
         (409, "ContainerBeingDeleted", UnavailableError, "failed"),
         (409, "BlobAlreadyExists", ExistsError, "exists already"),
+        (403, "UnauthorizedBlobOverwrite", ExistsError, "exists already"),
         (409, "InvalidBlobType", UsageError, "InvalidBlobType"),
         (412, "ConditionNotMet", ChangedError, "replaced"),
         (412, "LeaseIdMissing", BusyError, "lease"),
@@ -153,7 +156,7 @@ async def test_answers_become_errors(opened, raw_server, call, status, code, kin
 )
 async def test_broken_connections_are_worth_another_try_and_are_not_tried_here(opened, raw_server, call, script):
     started = time.monotonic()
-    raised = await failure(call, opened(script))
+    raised = await failure(call, opened(script, timeouts=QUICK if script.then == "hang" else PATIENT))
     assert raised.retryable
     assert time.monotonic() - started < 5
     assert len(raw_server.requests) == 1
@@ -165,7 +168,9 @@ BODIES = [call for call in CALLS if not call.startswith("stat")]
 @pytest.mark.parametrize("call", BODIES)
 @pytest.mark.parametrize("status", [200, 206, 503])
 async def test_silence_in_the_body(opened, raw_server, call, status):
-    raised = await failure(call, opened(answer(status, b"<Enum", length=10_000, then="hang", **HEADERS)))
+    raised = await failure(
+        call, opened(answer(status, b"<Enum", length=10_000, then="hang", **HEADERS), timeouts=QUICK)
+    )
     assert raised.retryable
     assert len(raw_server.requests) == 1
 
@@ -176,7 +181,7 @@ async def test_a_slow_body_is_given_up_after_the_total_time(opened, call):
     size = 4 << 20
     slow = answer(206, bytes(size), pause_s=0.1, piece=70_000, Content_Range=f"bytes 0-{size - 1}/{size}", **HEADERS)
     started = time.monotonic()
-    raised = await failure(call, opened(slow))
+    raised = await failure(call, opened(slow, timeouts=QUICK))
     assert isinstance(raised, UnavailableError | CorruptError)
     assert time.monotonic() - started < 5
 
@@ -184,12 +189,35 @@ async def test_a_slow_body_is_given_up_after_the_total_time(opened, call):
 async def test_a_slow_read_is_given_up_after_the_total_time(opened):
     size = 4 << 20
     store = opened(
-        answer(206, bytes(size), pause_s=0.1, piece=70_000, Content_Range=f"bytes 0-{size - 1}/{size}", **HEADERS)
+        answer(206, bytes(size), pause_s=0.1, piece=70_000, Content_Range=f"bytes 0-{size - 1}/{size}", **HEADERS),
+        timeouts=QUICK,
     )
     started = time.monotonic()
     with pytest.raises(UnavailableError, match="does not answer in time"):
         await store.read("plain", 0, size, if_match=None)
     assert 0.3 < time.monotonic() - started < 5
+
+
+@each_call
+async def test_the_loop_runs_on_while_a_call_waits(opened, call):
+    """A call that held the interpreter's lock while it waits would stop the whole daemon."""
+    silence = answer(206 if "read" in call else 200, b"<Enum", length=10, then="hang", **HEADERS)
+    silence = silence if "stat" not in call else Scripted(then="hang")
+    if "read" in call:
+        silence = Scripted(silence.data.replace(b"ETag", b"Content-Range: bytes 0-9/10\r\nETag"), "hang")
+    beats = 0
+
+    async def beat():
+        nonlocal beats
+        while True:
+            await trio.sleep(0.01)
+            beats += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(beat)
+        await failure(call, opened(silence, timeouts=QUICK))
+        nursery.cancel_scope.cancel()
+    assert beats > 5
 
 
 @each_call
@@ -218,13 +246,13 @@ async def test_the_wait_that_the_service_asks_for_is_known(opened, call, headers
     assert raised.retry_after_s == seconds
 
 
-@pytest.mark.parametrize("call", ["read", "read-if-match"])
+@pytest.mark.parametrize("call", ["read", "read-if-match", "stat"])
 async def test_after_a_throttled_read_the_next_one_hears_how_long_to_wait(opened, raw_server, call):
     store = opened(error(503, "ServerBusy", Retry_After="7"))
     assert (await failure(call, store)).retry_after_s is None  # obstore does not show the header
     assert (await failure(call, store)).retry_after_s == 7
-    raw_server.script = [part(bytes(10))]
-    assert (await CALLS[call](store)).data == bytes(10)
+    raw_server.script = [part(bytes(10)) if call != "stat" else answer(200, **HEADERS)]
+    assert (await CALLS[call](store)).etag == '"0x1"'
 
 
 @each_read

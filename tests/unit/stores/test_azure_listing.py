@@ -4,7 +4,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd.errors import CorruptError
@@ -45,6 +45,7 @@ def test_the_last_page_has_no_next():
     assert parse_page(document().replace(b"<NextMarker></NextMarker>", b"<NextMarker />"), "", "list").next is None
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(exclude_characters=NOT_IN_XML, exclude_categories=["Cs"]), min_size=1).map(lambda t: t + "x")
 )
@@ -53,6 +54,7 @@ def test_any_name_survives_escaping(name):
     assert [info.key for info in page.objects] == [name]
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(lambda t: t + "x"))
 def test_any_name_survives_percent_encoding(name):
     page = parse_page(document(blob(quote(name, safe=""), encoded=' Encoded="true"')), "", "list")
@@ -63,6 +65,7 @@ def test_a_percent_sign_in_a_plain_name_is_a_percent_sign():
     assert parse_page(document(blob("a%20b")), "", "list").objects[0].key == "a%20b"
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "b/", "c", "m", "n/"]), unique=True))
 def test_blobs_prefixes_and_markers_in_any_mix(names):
     entries = [

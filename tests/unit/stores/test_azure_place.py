@@ -4,7 +4,7 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, Sas
@@ -32,6 +32,7 @@ def test_keys_that_obstore_would_change(key):
     assert not is_plain(key)
 
 
+@settings(deadline=None)
 @given(KEYS)
 def test_a_url_holds_the_key_and_nothing_else(key):
     parts = urlsplit(Place.of(SPEC).url(key))
