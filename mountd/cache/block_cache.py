@@ -19,7 +19,7 @@ from mountd.cache.budget import Budget
 from mountd.cache.extents import Extent, ExtentMap
 from mountd.cache.readahead import ReadAhead, WindowLimits
 from mountd.cache.version import Fetch, ObjectVersion
-from mountd.errors import ChangedError, CorruptError, NotFoundError
+from mountd.errors import ChangedError, CorruptError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
 
 STREAM_PART = 1 * MIB
@@ -114,12 +114,13 @@ class BlockCache:
         if extent is not None and extent.data is not None and stop <= extent.stop:
             data = extent.data[start - extent.start : stop - extent.start]
             self._touch(found, extent, stop)
-        plan = found.readahead.observe(start, stop, stalled=data is None)
-        if data is None and not found.extents.holds(start, stop):
+        held = data is not None or found.extents.holds(start, stop)
+        plan = found.readahead.observe(start, stop, stalled=not held)
+        if held:
+            self.counters.hits += 1
+        else:
             self.counters.misses += 1
             self._want(found, plan.demand)
-        else:
-            self.counters.hits += 1
         if plan.ahead is not None and not found.changed:
             self._fetch_ahead(found, plan.ahead, plan.part)
         return data
@@ -135,8 +136,10 @@ class BlockCache:
         position = start
         while position < stop:
             extent = found.extents.at(position)
-            if extent is None:  # evicted while an earlier piece was on its way
-                self._want(found, ByteRange(position, stop))
+            if extent is None:
+                # Evicted while an earlier piece was on its way. Memory is short: not more than the next piece, or the
+                # pieces of large reads evict each other over and over.
+                self._want(found, ByteRange(position, min(stop, position + self._demand_piece)))
                 continue
             await self._arrival(extent)
             # no await: the extent cannot be evicted between its arrival and this copy
@@ -160,15 +163,14 @@ class BlockCache:
         return await self.collect(found, start, stop) if data is None else data
 
     async def warm(self, found: CachedObject, start: int, stop: int) -> None:
-        """Bring [start, stop) into memory; errors as in `read`. Does not count as a read."""
+        """Bring [start, stop) into memory; errors as in `read`. Does not count as a read.
+
+        Where memory is short the first of it may be evicted before the last is here; the read fetches it again.
+        """
         self._want(found, ByteRange(start, stop))
-        position = start
-        while position < stop:
-            extent = found.extents.at(position)
-            if extent is None:
-                return  # evicted already: memory is short, and the read will fetch it again
+        for extent in found.extents.within(start, stop):
             await self._arrival(extent)
-            position = extent.stop
+            self.budget.retry_reclaim()  # as in `collect`
 
     # ---- fetching
 
@@ -214,7 +216,7 @@ class BlockCache:
                 found.changed = True
             self._fail(found, extent, error)
         except BaseException:
-            self._fail(found, extent, trio.ClosedResourceError("the mount is ending"))
+            self._fail(found, extent, UnavailableError(f"{found.version.key}: the mount is ending"))
             raise
         else:
             # no await: the bytes are held, findable and evictable from here on

@@ -76,12 +76,15 @@ class Budget:
         self._grant()
 
     def retry_reclaim(self) -> None:
-        """Something became reclaimable: serve waiters with it."""
-        if self._waiters:
+        """Something became reclaimable: serve waiters with it, as many as it serves."""
+        while self._waiters:
+            waiting = len(self._waiters)
             missing = self.used + self._waiters[0][0] - self.limit
             if missing > 0:
                 self.used -= self._reclaim(missing, True)
             self._grant()
+            if len(self._waiters) == waiting:
+                return
 
     def _grant(self) -> None:
         while self._waiters and self.used + self._waiters[0][0] <= self.limit:

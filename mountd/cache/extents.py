@@ -57,6 +57,15 @@ class ExtentMap:
         extent = self._extents[index]
         return extent if offset < extent.stop else None
 
+    def within(self, start: int, stop: int) -> list[Extent]:
+        """Return the extents that hold bytes of [start, stop), pending or held, in order."""
+        if start >= stop:
+            return []
+        first = bisect_right(self._starts, start) - 1
+        if first < 0 or self._extents[first].stop <= start:
+            first += 1
+        return self._extents[first : bisect_left(self._starts, stop)]
+
     def gaps(self, start: int, stop: int) -> list[ByteRange]:
         """Return the parts of [start, stop) that no extent covers, in order."""
         found: list[ByteRange] = []

@@ -137,12 +137,11 @@ async def test_waiters_get_an_error_when_the_owner_closes(autojump_clock):
         except MountdError as error:
             outcome.append(error)
 
-    async with trio.open_nursery() as askers:
-        async with trio.open_nursery() as owner:
-            flights = SingleFlight(owner)
-            askers.start_soon(ask, flights)
-            await trio.testing.wait_all_tasks_blocked()
-            owner.cancel_scope.cancel()
+    async with trio.open_nursery() as askers, trio.open_nursery() as owner:
+        flights = SingleFlight(owner)
+        askers.start_soon(ask, flights)
+        await trio.testing.wait_all_tasks_blocked()
+        owner.cancel_scope.cancel()
     assert len(outcome) == 1
     assert len(flights) == 0
 

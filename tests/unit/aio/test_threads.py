@@ -33,7 +33,7 @@ class Blocking:
 async def until(condition):
     """Wait, in real time, until threads made `condition` true."""
     with trio.fail_after(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - threads cannot set trio's events
             await trio.sleep(0.001)
 
 

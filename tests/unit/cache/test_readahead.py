@@ -2,6 +2,7 @@
 
 import random
 from collections import deque
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -195,7 +196,7 @@ def test_what_was_refused_is_planned_again():
     again = prefetched(walk(readahead, MIB, 8 * MIB, MIB))
     assert again[0].start == refused_at
     spans = [(a.start, a.stop) for a in again]
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
 
 
 def test_a_refusal_behind_the_reader_moves_nothing_back():

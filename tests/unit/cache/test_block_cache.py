@@ -1,0 +1,596 @@
+"""The memory tier: right bytes, fetched once, within the budget, whoever goes away and whatever fails."""
+
+import random
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mountd.cache.block_cache import SMALLEST_CHARGE, BlockCache
+from mountd.cache.version import ObjectVersion
+from mountd.errors import ChangedError, CorruptError, MountdError, NoRoomError, NotFoundError, UnavailableError
+from mountd.units import KIB, MIB
+from tests.support.virtual_time import run_virtual, telling_bytes
+
+
+def content(version):
+    """Return the bytes of a version."""
+    return telling_bytes(f"{version.key} {version.etag}", version.size)
+
+
+def a_version(size, key="k", etag='"1"'):
+    return ObjectVersion(key, etag, size)
+
+
+class Remote:
+    """The `fetch` of a cache under test; checks the cache's promises at every call."""
+
+    def __init__(self, *, takes_s=1.0):
+        self.takes_s = takes_s
+        self.before = None
+        """Awaited at the start of a fetch with the version and range; may raise."""
+        self.cut = 0
+        self.fetched = []
+        self.running = []
+        self.cache = None
+        self.bytes_of = content
+
+    async def __call__(self, version, wanted):
+        budget = self.cache.budget
+        assert 0 <= wanted.start < wanted.stop <= version.size
+        for other, span in self.running:
+            assert other != version or span.stop <= wanted.start or wanted.stop <= span.start, "fetched twice at once"
+        call = (version, wanted)
+        self.fetched.append(call)
+        self.running.append(call)
+        try:
+            assert sum(span.length for _, span in self.running) <= budget.used <= budget.limit
+            if self.before is not None:
+                await self.before(version, wanted)
+            takes_s = self.takes_s(version, wanted) if callable(self.takes_s) else self.takes_s
+            await trio.sleep(takes_s)
+            assert sum(span.length for _, span in self.running) <= budget.used <= budget.limit
+            return memoryview(self.bytes_of(version))[wanted.start : wanted.stop - self.cut]
+        finally:
+            self.running.remove(call)
+
+    def bytes_fetched(self):
+        return sum(span.length for _, span in self.fetched)
+
+
+def held_bytes(cache):
+    """Return what the extents of a cache account for, and check what must hold at rest."""
+    charged = 0
+    for found in cache._objects.values():
+        for extent in found.extents.within(0, found.version.size):
+            assert extent.pins == 0
+            assert extent.data is not None
+            assert len(extent.data) == extent.stop - extent.start
+            assert extent.charged == max(len(extent.data), SMALLEST_CHARGE)
+            queues = [q for q in (cache._fresh, cache._spent, cache._streamed) if extent in q]
+            assert len(queues) == 1
+            assert (queues[0] is not cache._fresh) == extent.spent
+            charged += extent.charged
+        assert found.users or len(found.extents)
+    queued = len(cache._spent) + len(cache._fresh) + len(cache._streamed)
+    assert queued == sum(len(found.extents) for found in cache._objects.values())
+    assert cache._streamed_bytes == sum(extent.charged for extent in cache._streamed)
+    return charged
+
+
+@pytest.fixture
+def remote():
+    return Remote()
+
+
+@pytest.fixture
+def make_cache(nursery, remote):
+    def make(limit=64 * MIB):
+        remote.cache = BlockCache(remote, nursery, limit_bytes=limit)
+        return remote.cache
+
+    return make
+
+
+async def read_into(log, cache, found, start, stop):
+    try:
+        log.append(bytes(await cache.read(found, start, stop)))
+    except MountdError as error:
+        log.append(error)
+
+
+# ---- one fetch for all
+
+
+async def test_a_read_brings_the_bytes_and_the_next_one_has_them(autojump_clock, make_cache, remote):
+    cache, version = make_cache(), a_version(MIB)
+    found = cache.acquire(version)
+    assert cache.read_nowait(found, 1000, 2000) is None
+    assert bytes(await cache.collect(found, 1000, 2000)) == content(version)[1000:2000]
+    assert [span for _, span in remote.fetched] == [(0, 64 * KIB)]
+    assert bytes(cache.read_nowait(found, 5000, 6000)) == content(version)[5000:6000]
+    assert len(remote.fetched) == 1
+    assert (cache.counters.misses, cache.counters.hits) == (1, 1)
+
+
+async def test_overlapping_readers_share_their_fetches(autojump_clock, make_cache, remote):
+    """`Remote` checks that nothing is fetched twice at once; here nothing is fetched twice at all."""
+    cache, version = make_cache(), a_version(600 * KIB)
+    found = cache.acquire(version)
+    spans = [(0, 200 * KIB), (100 * KIB, 300 * KIB), (50 * KIB, 600 * KIB), (0, 600 * KIB), (299 * KIB, 301 * KIB)]
+    logs = [[] for _ in spans]
+    start = trio.current_time()
+    async with trio.open_nursery() as readers:
+        for span, log in zip(spans, logs, strict=True):
+            readers.start_soon(read_into, log, cache, found, *span)
+    assert logs == [[content(version)[a:b]] for a, b in spans]
+    assert remote.bytes_fetched() == 600 * KIB
+    assert trio.current_time() - start == pytest.approx(1), "side by side"
+
+
+async def test_two_users_of_a_version_share_it_and_two_versions_do_not(autojump_clock, make_cache, remote):
+    cache = make_cache()
+    one, two = a_version(64 * KIB), a_version(64 * KIB, etag='"2"')
+    assert cache.acquire(one) is cache.acquire(one)
+    first, second = cache.acquire(one), cache.acquire(two)
+    assert bytes(await cache.read(first, 0, 64 * KIB)) == content(one)
+    assert bytes(await cache.read(second, 0, 64 * KIB)) == content(two)
+    assert len(remote.fetched) == 2
+
+
+@pytest.mark.parametrize("first_leaves", [True, False])
+async def test_a_cancelled_reader_cancels_nothing_for_others(autojump_clock, make_cache, remote, first_leaves):
+    cache, version = make_cache(), a_version(64 * KIB)
+    found = cache.acquire(version)
+    log = []
+
+    async def impatient():
+        with trio.move_on_after(0.5) as scope:
+            await cache.read(found, 0, 64 * KIB)
+        assert scope.cancelled_caught
+
+    async with trio.open_nursery() as readers:
+        if first_leaves:
+            readers.start_soon(impatient)
+            await trio.testing.wait_all_tasks_blocked()
+        readers.start_soon(read_into, log, cache, found, 0, 64 * KIB)
+        await trio.testing.wait_all_tasks_blocked()
+        if not first_leaves:
+            readers.start_soon(impatient)
+    assert log == [content(version)]
+    assert len(remote.fetched) == 1
+    assert held_bytes(cache) == cache.budget.used
+
+
+async def test_what_a_lone_cancelled_reader_asked_for_is_kept(autojump_clock, make_cache, remote):
+    cache, version = make_cache(), a_version(64 * KIB)
+    found = cache.acquire(version)
+    with trio.move_on_after(0.5):
+        await cache.read(found, 0, 64 * KIB)
+    await trio.sleep(1)
+    assert bytes(cache.read_nowait(found, 0, 64 * KIB)) == content(version)
+    assert len(remote.fetched) == 1
+
+
+# ---- errors
+
+
+async def test_an_error_reaches_all_who_wait_and_the_next_read_tries_again(autojump_clock, make_cache, remote):
+    cache, version = make_cache(), a_version(64 * KIB)
+    found = cache.acquire(version)
+    log = []
+
+    async def fail(version, wanted):
+        await trio.sleep(1)
+        raise UnavailableError("down")
+
+    remote.before = fail
+    async with trio.open_nursery() as readers:
+        for _ in range(3):
+            readers.start_soon(read_into, log, cache, found, 0, 64 * KIB)
+    assert [str(error) for error in log] == ["down"] * 3
+    assert len(remote.fetched) == 1
+    assert cache.budget.used == held_bytes(cache) == 0
+
+    remote.before = None
+    assert bytes(await cache.read(found, 0, 64 * KIB)) == content(version)
+    assert not found.changed
+
+
+async def test_only_readers_of_the_failed_part_get_its_error(autojump_clock, make_cache, remote):
+    cache, version = make_cache(), a_version(256 * KIB)
+    found = cache.acquire(version)
+    good, bad, both = [], [], []
+
+    async def fail_in_the_middle(version, wanted):
+        if wanted.start == 128 * KIB:
+            await trio.sleep(0.5)
+            raise UnavailableError("down")
+
+    remote.before = fail_in_the_middle
+    async with trio.open_nursery() as readers:
+        readers.start_soon(read_into, good, cache, found, 0, 64 * KIB)
+        await trio.testing.wait_all_tasks_blocked()
+        readers.start_soon(read_into, bad, cache, found, 128 * KIB, 130 * KIB)
+        await trio.testing.wait_all_tasks_blocked()
+        readers.start_soon(read_into, both, cache, found, 0, 192 * KIB)
+    assert good == [content(version)[: 64 * KIB]]
+    assert [str(error) for error in bad + both] == ["down", "down"]
+
+
+@pytest.mark.parametrize("error", [ChangedError("replaced"), NotFoundError("gone")])
+async def test_a_version_that_is_gone_is_read_from_memory_and_no_further(autojump_clock, make_cache, remote, error):
+    cache, version = make_cache(), a_version(4 * MIB)
+    found = cache.acquire(version)
+    await cache.read(found, 0, 64 * KIB)
+
+    async def gone(version, wanted):
+        raise error
+
+    remote.before = gone
+    with pytest.raises(type(error)):
+        await cache.read(found, 2 * MIB, 2 * MIB + 10)
+    assert found.changed
+    assert bytes(await cache.read(found, 10, 60 * KIB)) == content(version)[10 : 60 * KIB]
+    with pytest.raises(type(error)):
+        await cache.read(found, 60 * KIB, 70 * KIB)
+    asked = len(remote.fetched)
+    for at in range(0, 64 * KIB, 4 * KIB):
+        await cache.read(found, at, at + 4 * KIB)
+    assert len(remote.fetched) == asked, "nothing is fetched ahead of a version that is gone"
+
+
+async def test_bytes_missing_are_corruption_not_data(autojump_clock, make_cache, remote):
+    cache, version = make_cache(), a_version(64 * KIB)
+    found = cache.acquire(version)
+    remote.cut = 1
+    with pytest.raises(CorruptError, match="65535 bytes of 65536"):
+        await cache.read(found, 0, 10)
+    assert cache.budget.used == held_bytes(cache) == 0
+    remote.cut = 0
+    assert bytes(await cache.read(found, 0, 10)) == content(version)[:10]
+
+
+async def test_a_defect_in_fetch_reaches_the_reader_and_ends_nothing_else(autojump_clock, make_cache, remote):
+    cache, version = make_cache(), a_version(64 * KIB)
+    found = cache.acquire(version)
+
+    async def defect(version, wanted):
+        raise ZeroDivisionError
+
+    remote.before = defect
+    with pytest.raises(ZeroDivisionError):
+        await cache.read(found, 0, 10)
+    remote.before = None
+    assert bytes(await cache.read(found, 0, 10)) == content(version)[:10]
+
+
+async def test_readers_get_one_of_our_errors_when_the_mount_ends(autojump_clock):
+    log = []
+    async with trio.open_nursery() as readers, trio.open_nursery() as owner:
+        remote = Remote()
+        cache = remote.cache = BlockCache(remote, owner, limit_bytes=MIB)
+        found = cache.acquire(a_version(64 * KIB))
+        readers.start_soon(read_into, log, cache, found, 0, 10)
+        await trio.testing.wait_all_tasks_blocked()
+        owner.cancel_scope.cancel()
+    assert isinstance(log[0], UnavailableError)
+    assert cache.budget.used == 0
+
+
+# ---- warming
+
+
+async def test_warming_fetches_what_is_missing_and_is_no_read(autojump_clock, make_cache, remote):
+    cache, version = make_cache(), a_version(MIB)
+    found = cache.acquire(version)
+    await cache.read(found, 100 * KIB, 101 * KIB)
+    remote.fetched.clear()
+    await cache.warm(found, 0, MIB)
+    assert sorted(span for _, span in remote.fetched) == [(0, 64 * KIB), (128 * KIB, MIB)]
+    assert cache.counters.misses == 1
+    assert bytes(cache.read_nowait(found, 128 * KIB, MIB)) == content(version)[128 * KIB :]
+
+
+@pytest.mark.parametrize("failing", range(4))
+async def test_warming_fails_if_any_piece_does(autojump_clock, make_cache, remote, failing):
+    """A small budget makes several pieces of it; the others may still be on their way, or here, when one fails."""
+    cache, version = make_cache(MIB), a_version(MIB)
+    found = cache.acquire(version)
+
+    async def fail(version, wanted):
+        if wanted.start == failing * 256 * KIB:
+            raise ChangedError("replaced")
+
+    remote.before = fail
+    with pytest.raises(ChangedError):
+        await cache.warm(found, 0, MIB)
+
+
+async def test_what_was_warmed_makes_room_for_who_waits(autojump_clock, make_cache, remote):
+    """Nobody reads the warmed file: its memory must not stay pinned or be forgotten."""
+    cache = make_cache(MIB)
+    one, two = cache.acquire(a_version(MIB, "one")), cache.acquire(a_version(MIB, "two"))
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cache.warm, one, 0, MIB)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(cache.warm, two, 0, MIB)
+    assert cache.budget.waiting == 0
+    assert cache.budget.used == held_bytes(cache)
+
+
+# ---- the budget
+
+
+async def test_a_small_object_counts_for_what_its_python_objects_cost(autojump_clock, make_cache):
+    cache = make_cache()
+    for number in range(10):
+        found = cache.acquire(a_version(10, f"k{number}"))
+        await cache.read(found, 0, 10)
+        cache.release(found)
+    assert cache.budget.used == held_bytes(cache) == 10 * SMALLEST_CHARGE
+
+
+async def test_memory_below_one_charge_is_an_error_not_a_hang(autojump_clock, make_cache):
+    cache = make_cache(SMALLEST_CHARGE - 1)
+    found = cache.acquire(a_version(10))
+    with pytest.raises(NoRoomError), trio.fail_after(10):
+        await cache.read(found, 0, 10)
+
+
+@pytest.mark.parametrize("limit", [SMALLEST_CHARGE, 64 * KIB, MIB, 4 * MIB])
+@pytest.mark.parametrize("readers", [1, 20])
+async def test_many_streams_in_a_tiny_budget_all_end_with_the_right_bytes(
+    autojump_clock, make_cache, remote, limit, readers
+):
+    """Windows, parts and even single reads are larger than the memory. `Remote` checks the limit at every fetch."""
+    size = 512 * KIB if limit >= 64 * KIB else 64 * KIB
+    cache = make_cache(limit)
+    draw = random.Random(limit + readers)
+    remote.takes_s = lambda version, wanted: draw.choice([0, 0.01, 0.1, 2])
+
+    async def stream(number):
+        version = a_version(size, f"k{number % 7}")
+        found = cache.acquire(version)
+        step = draw.choice([16 * KIB, 128 * KIB, 512 * KIB])
+        for at in range(0, size, step):
+            data = await cache.read(found, at, min(size, at + step))
+            assert data == remote.bytes_of(version)[at : at + step]
+            if draw.random() < 0.3:
+                await trio.sleep(draw.random())
+        cache.release(found)
+
+    with trio.fail_after(100_000):
+        async with trio.open_nursery() as nursery:
+            for number in range(readers):
+                nursery.start_soon(stream, number)
+    await trio.sleep(1000)
+    assert cache.budget.peak <= limit
+    assert cache.budget.waiting == 0
+    assert cache.budget.used == held_bytes(cache)
+
+
+async def test_reads_larger_than_the_memory_do_not_evict_each_other_over_and_over(autojump_clock, make_cache, remote):
+    cache = make_cache(64 * KIB)
+    versions = [a_version(MIB, f"k{number}") for number in range(6)]
+    log = []
+    with trio.fail_after(1e5):
+        async with trio.open_nursery() as readers:
+            for version in versions:
+                readers.start_soon(read_into, log, cache, cache.acquire(version), 0, MIB)
+    assert sorted(log) == sorted(content(version) for version in versions)
+    assert remote.bytes_fetched() <= 3 * 6 * MIB
+
+
+async def test_fetching_ahead_never_takes_what_was_not_delivered(autojump_clock, make_cache, remote):
+    cache = make_cache(8 * MIB)
+    kept = cache.acquire(a_version(6 * MIB, "kept"))
+    await cache.warm(kept, 0, 6 * MIB)
+    scanned = cache.acquire(a_version(64 * MIB, "scanned"))
+    for at in range(0, 64 * MIB, 256 * KIB):
+        await cache.read(scanned, at, at + 256 * KIB)
+    remote.fetched.clear()
+    await cache.read(kept, 0, 6 * MIB)
+    assert sum(span.length for version, span in remote.fetched if version.key == "kept") <= 2 * MIB, (
+        "demands of the scan may take some, its windows none"
+    )
+
+
+async def test_delivered_bytes_go_first(autojump_clock, make_cache, remote):
+    cache = make_cache(MIB)
+    found = cache.acquire(a_version(64 * MIB))
+    places = [number * 2 * MIB for number in range(16)]
+    for at in places:
+        await cache.warm(found, at, at + 64 * KIB)
+    for at in places[8:]:
+        await cache.read(found, at, at + 64 * KIB)
+    assert cache.budget.used == MIB
+    for at in range(40 * MIB + 64 * KIB, 40 * MIB + 8 * 192 * KIB, 192 * KIB):
+        await cache.read(found, at, at + 1)
+    held = [at for at in places if found.extents.holds(at, at + 64 * KIB)]
+    assert held == places[:8], "what nobody read yet is kept"
+    assert cache.counters.evicted_unread == 0
+
+
+async def test_the_last_resort_is_what_was_used_longest_ago(autojump_clock, make_cache, remote):
+    cache = make_cache(MIB)
+    found = cache.acquire(a_version(64 * MIB))
+    places = [number * 2 * MIB for number in range(16)]
+    for at in places:
+        await cache.read(found, at, at + 1)
+    await cache.read(found, places[0], places[0] + 1)
+    await cache.read(found, 50 * MIB, 50 * MIB + 1)
+    held = [at for at in places if found.extents.holds(at, at + 1)]
+    assert held == [places[0], *places[2:]]
+
+
+async def test_of_a_stream_only_the_last_delivered_parts_are_kept(autojump_clock, make_cache, remote, monkeypatch):
+    """The kernel has them; what is not delivered, or read at random, stays."""
+    monkeypatch.setattr("mountd.cache.block_cache.KEEP_STREAMED", 6 * MIB)
+    cache = make_cache(256 * MIB)
+    found = cache.acquire(a_version(64 * MIB))
+    zeros = bytes(found.version.size)
+    remote.bytes_of = lambda version: zeros
+    await cache.read(found, 60 * MIB, 60 * MIB + 64 * KIB)
+    held_before = 0
+    for at in range(0, 32 * MIB, MIB):
+        await cache.read(found, at, at + MIB)
+        assert cache._streamed_bytes <= 6 * MIB
+        held_before = cache.budget.used
+    await trio.sleep(5)
+    assert not found.extents.within(0, 24 * MIB)
+    assert found.extents.holds(28 * MIB, 32 * MIB)
+    assert found.extents.holds(60 * MIB, 60 * MIB + 64 * KIB)
+    assert cache.budget.used == held_bytes(cache) >= held_before
+    assert cache.counters.evicted_unread == 0
+
+
+async def test_bytes_are_kept_after_the_last_user_left_and_forgotten_when_evicted(autojump_clock, make_cache, remote):
+    cache = make_cache(MIB)
+    version = a_version(256 * KIB, "old")
+    found = cache.acquire(version)
+    await cache.read(found, 0, 256 * KIB)
+    cache.release(found)
+    found = cache.acquire(version)
+    assert cache.read_nowait(found, 0, 256 * KIB) is not None
+    cache.release(found)
+    other = cache.acquire(a_version(4 * MIB, "new"))
+    for at in range(0, 4 * MIB, 256 * KIB):
+        await cache.read(other, at, at + 256 * KIB)
+    assert set(cache._objects) == {other.version}
+
+
+async def test_an_object_without_users_and_bytes_is_forgotten(autojump_clock, make_cache, remote):
+    cache = make_cache()
+    found = cache.acquire(a_version(0))
+    assert len(cache._objects) == 1
+    cache.release(found)
+    assert len(cache._objects) == 0
+
+    async def fail(version, wanted):
+        raise UnavailableError("down")
+
+    remote.before = fail
+    found = cache.acquire(a_version(10))
+    with trio.move_on_after(0):
+        await cache.read(found, 0, 10)
+    cache.release(found)
+    await trio.sleep(10)
+    assert len(cache._objects) == 0, "its last fetch failed after its last user left"
+
+
+# ---- fetching ahead
+
+
+async def test_a_scan_is_ahead_of_its_reader(autojump_clock, make_cache, remote):
+    """16 MiB a second are read, a request takes a second: with a window of 16 MiB or more nobody waits in the end."""
+    cache = make_cache(256 * MIB)
+    found = cache.acquire(a_version(256 * MIB))
+    zeros = bytes(found.version.size)
+    remote.bytes_of = lambda version: zeros
+    waits = []
+    for at in range(0, 256 * MIB, MIB):
+        start = trio.current_time()
+        await cache.read(found, at, at + MIB)
+        waits.append(trio.current_time() - start)
+        await trio.sleep(1 / 16)
+    assert sum(waits[64:]) == pytest.approx(0)
+    assert remote.bytes_fetched() == 256 * MIB
+
+
+async def test_a_read_across_two_held_extents_is_no_stall(autojump_clock, make_cache, remote):
+    cache = make_cache(256 * MIB)
+    found = cache.acquire(a_version(256 * MIB))
+    zeros = bytes(found.version.size)
+    remote.bytes_of = lambda version: zeros
+    remote.takes_s = 0
+    for at in range(0, 128 * MIB, 300 * KIB):
+        await cache.read(found, at, at + 300 * KIB)
+        await trio.sleep(1)
+    assert max(found.readahead.windows) <= 16 * MIB
+
+
+async def test_random_reads_fetch_what_they_ask_for(autojump_clock, make_cache, remote):
+    cache = make_cache(64 * MIB)
+    found = cache.acquire(a_version(1024 * MIB))
+    zeros = bytes(1024 * MIB)
+    remote.bytes_of = lambda version: zeros
+    remote.takes_s = 0.01
+    draw = random.Random(5)
+
+    async def reader():
+        for _ in range(60):
+            at = draw.randrange(0, 1024 * MIB - 64 * KIB, 64 * KIB)
+            await cache.read(found, at, at + 64 * KIB)
+
+    async with trio.open_nursery() as readers:
+        for _ in range(16):
+            readers.start_soon(reader)
+    await trio.sleep(1)
+    assert remote.bytes_fetched() <= 1.5 * 16 * 60 * 64 * KIB
+
+
+# ---- anything at all
+
+reads = st.tuples(
+    st.integers(0, 3),  # object
+    st.integers(0, 1 << 30),  # offset, modulo its size
+    st.integers(1, 300_000) | st.integers(1, 2 * MIB),  # length
+    st.none() | st.floats(0, 3),  # patience
+)
+SIZES = [1, 5000, 300_001, 5 * MIB]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    limit=st.sampled_from([SMALLEST_CHARGE, 20_000, 64 * KIB, 300_000, MIB, 16 * MIB]),
+    readers=st.lists(st.lists(reads, max_size=8), min_size=1, max_size=6),
+    seed=st.integers(0, 1000),
+    failing=st.sampled_from([0.0, 0.0, 0.2]),
+)
+def test_any_readers_in_any_budget_at_any_latency_get_the_right_bytes(limit, readers, seed, failing):
+    async def main():
+        remote = Remote()
+        draw = random.Random(seed)
+
+        async def maybe_fail(version, wanted):
+            if draw.random() < failing:
+                await trio.sleep(draw.random())
+                raise UnavailableError("down")
+
+        remote.takes_s = lambda version, wanted: draw.choice([0, 0.1, 1, draw.random()])
+        remote.before = maybe_fail
+
+        async def reader(ops):
+            for number, offset, length, patience in ops:
+                version = a_version(SIZES[number], f"k{number}")
+                start = offset % version.size
+                stop = min(version.size, start + length)
+                found = cache.acquire(version)
+                try:
+                    with trio.move_on_after(1e9 if patience is None else patience):
+                        data = await cache.read(found, start, stop)
+                        assert data == remote.bytes_of(version)[start:stop]
+                        assert len(data) == stop - start
+                except UnavailableError:
+                    assert failing
+                finally:
+                    cache.release(found)
+
+        async with trio.open_nursery() as owner:
+            cache = remote.cache = BlockCache(remote, owner, limit_bytes=limit)
+            with trio.fail_after(1e6):
+                async with trio.open_nursery() as nursery:
+                    for ops in readers:
+                        nursery.start_soon(reader, ops)
+            await trio.sleep(1e4)
+            assert remote.running == []
+            assert cache.budget.waiting == 0
+            assert cache.budget.peak <= limit
+            assert cache.budget.used == held_bytes(cache)
+            owner.cancel_scope.cancel()
+
+    run_virtual(main)
