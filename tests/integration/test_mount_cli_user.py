@@ -1,0 +1,207 @@
+"""The same commands as a user without privileges: FUSE through fusermount3, and users who do not see each other."""
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.mounts import ROOT, mounted_below
+
+pytestmark = [pytest.mark.fuse, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")]
+NOBODY = 65534
+MAIN = "import sys; sys.argv[0] = 'mountd'; from mountd.cli.main import main; main()"
+BECOME = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+
+def interpreter():
+    """Return a Python of our version that another user may run: ours may lie in a closed home directory."""
+    check = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for candidate in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
+        # By way of `env`: what setpriv starts itself still has root's way into closed directories.
+        done = subprocess.run([*BECOME, "env", candidate, "-c", check], capture_output=True, text=True, check=False)
+        if done.stdout.strip() == f"3.{sys.version_info.minor}":
+            return candidate
+    return pytest.skip("no Python of this version that another user may run")
+
+
+class User:
+    """A user who runs mountd; `/dev/fuse` is open to all in the user's mount namespace, as on any desktop or VM."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self._device = directory / "fuse"
+        os.mknod(self._device, 0o666 | stat.S_IFCHR, os.makedev(10, 229))
+        self._device.chmod(0o666)
+        packages = sysconfig.get_paths()["purelib"]
+        self._python = interpreter()
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "TMPDIR": str(directory),
+            "PYTHONPATH": f"{ROOT}:{packages}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        # One namespace for all commands: a mount made by one is seen by the next.
+        self._namespace = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+             'mount --bind "$0" /dev/fuse && echo ready && exec sleep 100', self._device],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._namespace.stdout.readline() == "ready\n"
+
+    def command(self, *arguments, **environ):
+        """Return a command line that runs in the user's place; the process that it starts becomes the command."""
+        enter = [
+            "nsenter",
+            "--mount",
+            f"--target={self._namespace.pid}",
+            *BECOME,
+            "env",
+            "-C",
+            str(self.directory),
+            "-i",
+        ]
+        values = [f"{name}={value}" for name, value in (self.environ | environ).items()]
+        return [*enter, *values, *map(str, arguments)]
+
+    def run(self, *arguments, check=0, **environ):
+        """Run mountd as the user."""
+        done = subprocess.run(
+            self.command(self._python, "-c", MAIN, *arguments, **environ),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == check, f"{arguments}: {done.stdout}{done.stderr}"
+        return done
+
+    def shell(self, script):
+        """Run a shell script as the user and return what it prints."""
+        done = subprocess.run(self.command("sh", "-c", script), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def mounts(self):
+        """Return the user's mounts."""
+        table = Path(f"/proc/{self._namespace.pid}/mountinfo").read_text()
+        return [line for line in table.splitlines() if f" {self.directory}/" in line and " fuse.mountd " in line]
+
+    def close(self):
+        """End everything."""
+        try:
+            self.run("unmount", "--all", "--lazy")
+            assert self.mounts() == []
+        finally:
+            self._namespace.kill()
+            self._namespace.communicate()
+
+
+@pytest.fixture
+def user():
+    directory = Path(tempfile.mkdtemp(prefix="mountd-user-", dir="/tmp"))
+    os.chown(directory, NOBODY, NOBODY)
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, directory)
+        somebody = User(directory)
+        undo.callback(somebody.close)
+        somebody.shell("mkdir source && echo hello > source/a.txt")
+        yield somebody
+
+
+def test_a_user_mounts_reads_and_unmounts(user):
+    user.run("mount", "source", "point")
+    assert user.shell("cat point/a.txt") == "hello\n"
+    assert user.shell("stat -c %u:%g point/a.txt") == f"{NOBODY}:{NOBODY}\n"
+    (record,) = json.loads(user.run("status", "--json").stdout)
+    assert (record["state"], record["mountpoint"]) == ("ready", f"{user.directory}/point")
+    assert record["statistics"]["bytes_read"] == 6
+    user.run("unmount", "point")
+    assert user.mounts() == []
+
+
+def test_the_kernels_refusal_to_tune_is_shown(user):
+    user.run("mount", "source", "point")
+    assert "kernel default: Permission denied" in user.run("status").stdout
+
+
+def test_a_busy_mount_of_a_user(user):
+    user.run("mount", "source", "point")
+    holder = subprocess.Popen(
+        user.command("sh", "-c", "cd point && echo in && exec sleep 60"), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "in\n"
+        said = user.run("unmount", "point", check=6).stderr
+        assert f"used by pid {holder.pid} (sleep 60, working directory)" in said
+        user.run("unmount", "point", "--lazy")
+        assert user.mounts() == []
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_a_killed_worker_of_a_user_is_replaced(user):
+    user.run("mount", "source", "point")
+    (record,) = json.loads(user.run("list", "--json").stdout)
+    user.shell(f"kill -9 {record['worker_pid']}")
+    for _ in range(50):
+        (record,) = json.loads(user.run("list", "--json").stdout)
+        if record["restarts"] == 1 and record["state"] == "ready":
+            break
+    assert user.shell("cat point/a.txt") == "hello\n"
+
+
+def test_what_fusermount_unmounts_is_over(user):
+    user.run("mount", "source", "point")
+    user.shell("fusermount3 -u point")
+    for _ in range(50):
+        if user.run("list").stdout == "nothing is mounted\n":
+            break
+    assert user.run("unmount", "point", check=3).stderr.startswith("mountd: error: nothing is mounted at ")
+
+
+def test_users_register_where_nobody_else_looks(user, mountd):
+    user.run("mount", "source", "point")
+    runtime = user.directory / f"mountd-{NOBODY}"
+    assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in runtime.glob("*.sock")} == {0o600}
+    assert mountd.records() == []
+    assert mounted_below(user.directory) == []
+
+
+def test_a_runtime_directory_that_somebody_else_made_is_refused(user):
+    (user.directory / f"mountd-{NOBODY}").mkdir(mode=0o777)
+    said = user.run("mount", "source", "point", check=4).stderr
+    assert "belongs to user 0" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["mount", "--allow-other", "source", "point"], 2, "user_allow_other"),
+        (["mount", "source", "/root/point"], 4, "no permission"),
+        (["mount", "source", "closed"], 4, "not writable"),
+    ],
+)
+def test_what_a_user_may_not_do(user, arguments, status, said):
+    user.shell("mkdir closed && chmod 555 closed")
+    if "--allow-other" in arguments and "\nuser_allow_other" in Path("/etc/fuse.conf").read_text():
+        pytest.skip("this node lets users allow others")
+    assert said in user.run(*arguments, check=status).stderr
+
+
+def test_a_node_without_fusermount3(user):
+    said = user.run("mount", "source", "point", check=5, PATH="/nonexistent").stderr
+    assert "fusermount3 is not on the PATH; install it (`apt-get install fuse3`)" in said
+
+
+def test_a_closed_fuse_device(user):
+    (user.directory / "fuse").chmod(0o600)
+    said = user.run("mount", "source", "point", check=5).stderr
+    assert f"/dev/fuse may not be opened by user {NOBODY}" in said
