@@ -178,6 +178,7 @@ class Server:
             "blocked": self.faults.blocked,
             "reads": self.filesystem.reads,
             "bytes_read": self.filesystem.bytes_read,
+            "bytes_fetched": self.cache.counters.bytes_fetched,
             "inodes": len(self.namespace.inodes),
             "handles": self.filesystem.open_handles,
             "handler_errors": self.operations.unexpected_errors,
