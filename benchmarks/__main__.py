@@ -26,10 +26,11 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="mountd-bench-", dir=arguments.scratch) as scratch,
         running_origin(*datasets.all(), tape_pages=LARGE_PAGES) as origin,
     ):
-        bench = Bench(origin, datasets, Path(scratch), repeat)
-        for name in arguments.names or scenarios.ALL:
+        bench = Bench(origin, datasets, Path(scratch), repeat, arguments.patience)
+        wanted = [*(arguments.names or scenarios.ALL), *(["azurite"] if arguments.azurite else [])]
+        for name in wanted:
             origin.control(**_AS_STARTED)
-            for result in scenarios.ALL[name](bench):
+            for result in (scenarios.ALL | scenarios.ON_REQUEST)[name](bench):
                 results.append(result)
                 print("\n".join(report.lines(result)), end="\n\n", flush=True)
     around = report.surroundings({"names": arguments.names, "quick": arguments.quick, "repeat": repeat})
@@ -45,8 +46,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="quarter-sized data, once: to try things out, not to judge"
     )
+    parser.add_argument("--azurite", action="store_true", help="also read from the Azurite emulator, for the record")
     parser.add_argument("--repeat", type=int, metavar="N", help="rounds; medians are reported (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0,
+        metavar="S",
+        help="wait so long for a quiet machine before each measurement",
+    )
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="where mounts and caches go (the temp dir)")
     arguments = parser.parse_args()
     for name in arguments.names:

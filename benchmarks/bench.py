@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from benchmarks.disturbance import wait_until_quiet
 from benchmarks.fetch import FetchJob
-from benchmarks.harness import Attempt, Series, best, in_turn, series
+from benchmarks.harness import QUIET, Attempt, Series, best, in_turn, series
 from benchmarks.jobs import JobError, Sample, run_job
 from benchmarks.mounts import Contender, Memory, Mountd, Mounted, Rclone
 from benchmarks.origin.process import Dataset, Origin
@@ -67,6 +69,8 @@ class Bench:
     datasets: Datasets
     scratch: Path
     repeat: int
+    patience_s: float
+    """How long to wait for a quiet machine before each measurement, in seconds."""
     peaks: list[Peak] = field(default_factory=list)
 
     def mountd(self, options: Mapping[str, str] | None = None) -> Mountd:
@@ -81,14 +85,14 @@ class Bench:
         """Return the fuse ceiling, showing `dataset`."""
         return Memory(dataset, self.scratch)
 
-    def fetch(self, dataset: Dataset, client: str, connections: int) -> Attempt:
-        """Return one try at the fetch ceiling."""
+    def fetch(self, dataset: Dataset, client: str, connections: int, *, port: int = 0) -> Attempt:
+        """Return one try at the fetch ceiling, of the origin or of another server on this machine."""
         names = [dataset.pattern.format(index=index, group=0) for index in range(dataset.count)]
         job = FetchJob(
-            client=client, port=self.origin.port, account=self.origin.account, key=self.origin.key,
+            client=client, port=port or self.origin.port, account=self.origin.account, key=self.origin.key,
             container=dataset.container, names=names, size=dataset.size, connections=connections,
         )  # fmt: skip
-        return lambda: run_job("benchmarks.fetch", job)
+        return lambda: run_job("benchmarks.fetch", job, companions=[self.origin.pid])
 
     def cold(
         self, scenario: str, contender: Contender, dataset: Dataset, job: Callable[[Path], ReadJob], expected_bytes: int
@@ -109,7 +113,7 @@ class Bench:
         """Run a reader on `mount`; the sample's extras tell what it cost mount and origin."""
         self.origin.reset()
         processor = mount.cpu_seconds()
-        sample = run_job("benchmarks.readers", job)
+        sample = run_job("benchmarks.readers", job, companions={self.origin.pid, mount.pid} - {os.getpid()})
         counters = self.origin.counters()
         sample.extra |= {
             "mount_cpu_s": mount.cpu_seconds() - processor,
@@ -123,6 +127,19 @@ class Bench:
             self.peaks.append(Peak(scenario, mount.peak_bytes(), limit))
         return sample
 
+    def measure(
+        self, attempts: Mapping[str, Attempt], unit: str, value: Callable[[Sample], float], *, repeat: int = 0
+    ) -> tuple[list[Series], dict[str, str]]:
+        """Measure all `attempts` in turn; the best of those named `fetch …` becomes the series `fetch`."""
+        before_each = partial(wait_until_quiet, QUIET, self.patience_s)
+        samples, failures = in_turn(attempts, repeat or self.repeat, before_each)
+        found = [series(name, unit, values, value) for name, values in samples.items()]
+        clients = [one for one in found if one.name.startswith("fetch ")]
+        if clients:
+            top = best(clients)
+            found.insert(0, Series(name="fetch", unit=unit, values=top.values, extra=top.extra))
+        return found, failures
+
     def _compare(self, mount: Mounted, dataset: Dataset) -> None:
         """Compare a few ranges with what they must hold; a fast mount that is wrong is out."""
         for index in {0, dataset.count // 2, dataset.count - 1}:
@@ -135,19 +152,6 @@ class Bench:
                         raise JobError(f"wrong bytes at {start} of {key}")
 
 
-def measure(
-    attempts: Mapping[str, Attempt], repeat: int, unit: str, value: Callable[[Sample], float]
-) -> tuple[list[Series], dict[str, str]]:
-    """Measure all `attempts` in turn; the best of those named `fetch …` becomes the series `fetch`."""
-    samples, failures = in_turn(attempts, repeat)
-    found = [series(name, unit, values, value) for name, values in samples.items()]
-    clients = [one for one in found if one.name.startswith("fetch ")]
-    if clients:
-        top = best(clients)
-        found.insert(0, Series(name="fetch", unit=unit, values=top.values, extra=top.extra))
-    return found, failures
-
-
 def expected_names(fetchers: Sequence[Fetcher]) -> list[str]:
-    """Return the names that `measure` knows the tries of `fetchers` by."""
+    """Return the names that `Bench.measure` knows the tries of `fetchers` by."""
     return [f"fetch {client} x{connections}" for client, connections in fetchers]

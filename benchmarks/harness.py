@@ -64,24 +64,38 @@ class Result(msgspec.Struct, kw_only=True):
 
 Attempt = Callable[[], Sample]
 
+QUIET = 0.15
+"""So many processors in the hands of others do not spoil a sample."""
+_PATIENCE = 4  # rounds for each one that is wanted, while others are busy
 
-def in_turn(attempts: Mapping[str, Attempt], repeat: int) -> tuple[dict[str, list[Sample]], dict[str, str]]:
+
+def in_turn(
+    attempts: Mapping[str, Attempt], repeat: int, before_each: Callable[[], None] = lambda: None
+) -> tuple[dict[str, list[Sample]], dict[str, str]]:
     """Call every attempt `repeat` times, round after round; return the samples, and the failures by name.
 
-    An attempt that raises is not called again.
+    Where others kept the machine busy there are more rounds, up to `_PATIENCE` times as many; of each attempt the
+    `repeat` least disturbed samples count. An attempt that raises is not called again.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in attempts}
     failures: dict[str, str] = {}
-    for _ in range(repeat):
-        for name, attempt in attempts.items():
-            if name in failures:
-                continue
+    for done in range(repeat * _PATIENCE):
+        wanted = [name for name in attempts if name not in failures and _quiet(samples[name]) < repeat]
+        if done >= repeat and not wanted:
+            break
+        for name in wanted:
+            before_each()
             try:
-                samples[name].append(attempt())
+                samples[name].append(attempts[name]())
             except Exception as error:  # noqa: BLE001 - reported in the result; the other contenders go on
                 failures[name] = f"{type(error).__name__}: {error}"
                 samples[name].clear()
-    return {name: found for name, found in samples.items() if found}, failures
+    chosen = {name: sorted(found, key=lambda sample: sample.others)[:repeat] for name, found in samples.items()}
+    return {name: found for name, found in chosen.items() if found}, failures
+
+
+def _quiet(samples: Sequence[Sample]) -> int:
+    return sum(sample.others <= QUIET for sample in samples)
 
 
 def series(name: str, unit: str, samples: Sequence[Sample], value: Callable[[Sample], float]) -> Series:
@@ -90,6 +104,7 @@ def series(name: str, unit: str, samples: Sequence[Sample], value: Callable[[Sam
     extra = {
         key: statistics.median(sample.extra[key] for sample in samples if key in sample.extra) for key in sorted(keys)
     }
+    extra["others"] = max(sample.others for sample in samples)
     return Series(name=name, unit=unit, values=[value(sample) for sample in samples], extra=extra)
 
 

@@ -23,13 +23,14 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.disturbance import cpu_seconds
 from benchmarks.jobs import PROJECT
 from benchmarks.memory_fs import READ_AHEAD_KIB, MemorySetup
 from benchmarks.origin.process import Dataset
+from benchmarks.origin.tape import LARGE_PAGES
 
 MOUNTD = PROJECT / ".venv/bin/mountd"
 _DEADLINE_S = 40.0
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _STEERING = ("MOUNTD_", "DATASET_", "AZURE_", "AZUREML_", "RCLONE_")
 
 
@@ -48,8 +49,7 @@ class Mounted:
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the process has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * _TICK_S
+        return cpu_seconds(self.pid)
 
     def peak_bytes(self) -> int:
         """Return the most memory that the process ever had resident."""
@@ -129,16 +129,17 @@ class Memory(Contender):
 
     name = "fuse"
 
-    def __init__(self, dataset: Dataset, scratch: Path) -> None:
+    def __init__(self, dataset: Dataset, scratch: Path, *, tape_pages: int = LARGE_PAGES) -> None:
         self._dataset = dataset
         self._scratch = scratch
+        self._tape_pages = tape_pages
 
     @contextmanager
     def mounted(self, container: str) -> Iterator[Mounted]:  # noqa: ARG002 - it has no containers
         with _directories(self._scratch) as (mountpoint, private):
-            setup = msgspec.json.encode(MemorySetup(mountpoint=str(mountpoint), dataset=self._dataset))
+            setup = MemorySetup(mountpoint=str(mountpoint), dataset=self._dataset, tape_pages=self._tape_pages)
             command = [sys.executable, "-m", "benchmarks.memory_fs"]
-            with _program(command, private / "log", first_line=setup) as process:
+            with _program(command, private / "log", first_line=msgspec.json.encode(setup)) as process:
                 _wait_for_mount(mountpoint, process, private / "log")
                 _raise_read_ahead(mountpoint)
                 yield Mounted(mountpoint, process.pid)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.harness import Result
-from benchmarks.scenarios import cold, listing, random_reads, resident, warm
+from benchmarks.scenarios import cold, listing, on_azurite, random_reads, resident, warm
 
 ALL: dict[str, Callable[[Bench], list[Result]]] = {
     "seq512": cold.sequential,
@@ -19,3 +19,6 @@ ALL: dict[str, Callable[[Bench], list[Result]]] = {
     "list20000": listing.listing,
     "resident": resident.resident,
 }
+
+ON_REQUEST: dict[str, Callable[[Bench], list[Result]]] = {"azurite": on_azurite.azurite}
+"""Not among `ALL`: they answer other questions."""

@@ -1,6 +1,6 @@
 """Cold reads: one large file, and many small ones."""
 
-from benchmarks.bench import Bench, Fetcher, expected_names, measure
+from benchmarks.bench import Bench, Fetcher, expected_names
 from benchmarks.harness import Check, Result, Series, limit_of, megabytes_s, operations_s
 from benchmarks.jobs import Sample
 from benchmarks.readers import ReadJob
@@ -43,7 +43,7 @@ def _sequential(
         **dict(zip(expected_names(fetchers), (bench.fetch(data, *fetcher) for fetcher in fetchers), strict=True)),
         **{one.name: bench.cold(scenario, one, data, job, data.size) for one in contenders},
     }
-    found, failures = measure(attempts, bench.repeat, "MB/s", megabytes_s)
+    found, failures = bench.measure(attempts, "MB/s", megabytes_s)
     result = Result(scenario=scenario, title=title, series=found, checks=[], failures=failures)
     if least:
         _check(result, "mountd", least, unit="MB/s")
@@ -79,7 +79,7 @@ def _small(bench: Bench, scenario: str, title: str, fetchers: list[Fetcher]) -> 
         **dict(zip(expected_names(fetchers), (bench.fetch(data, *fetcher) for fetcher in fetchers), strict=True)),
         **{one.name: bench.cold(scenario, one, data, job, data.size * data.count) for one in contenders},
     }
-    found, failures = measure(attempts, bench.repeat, "files/s", operations_s)
+    found, failures = bench.measure(attempts, "files/s", operations_s)
     return Result(scenario=scenario, title=title, series=found, checks=[], failures=failures)
 
 
@@ -98,9 +98,9 @@ def first_byte(bench: Bench) -> list[Result]:
 
     contenders = [bench.mountd(), bench.rclone()]
     attempts = {one.name: bench.cold("first-byte", one, data, job, 1) for one in contenders}
-    near, failures = measure(attempts, bench.repeat, "ms", milliseconds)
+    near, failures = bench.measure(attempts, "ms", milliseconds)
     bench.origin.control(latency_ms=FAR_MS)
-    far, more_failures = measure(attempts, bench.repeat, "ms", milliseconds)
+    far, more_failures = bench.measure(attempts, "ms", milliseconds)
     base = {one.name: one.median for one in near}
     for one in far:
         one.extra["at_0ms"] = base.get(one.name, 0.0)

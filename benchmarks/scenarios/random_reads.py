@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.bench import Bench, measure
+from benchmarks.bench import Bench
 from benchmarks.harness import Check, Result, operations_s
 from benchmarks.origin.process import Dataset
 from benchmarks.readers import ReadJob
@@ -32,7 +32,7 @@ def _random(bench: Bench, scenario: str, data: Dataset, *, buffer: int, count: i
 
     contenders = [bench.mountd(), bench.rclone()]
     attempts = {one.name: bench.cold(scenario, one, data, job, count * buffer) for one in contenders}
-    found, failures = measure(attempts, bench.repeat, "reads/s", operations_s)
+    found, failures = bench.measure(attempts, "reads/s", operations_s)
     for one in found:
         one.extra["amplification"] = one.extra["fetched"] / (count * buffer)
     title = f"random {buffer >> 10} KiB in {data.size >> 20} MiB, {workers} readers, 15 ms"

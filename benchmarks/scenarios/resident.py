@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.bench import Bench, measure
+from benchmarks.bench import Bench
 from benchmarks.harness import Check, Result, megabytes_s
 from benchmarks.readers import ReadJob
 
@@ -27,7 +27,7 @@ def resident(bench: Bench) -> list[Result]:
         "sequential": bench.cold("resident", mountd, large, sequential, large.size),
         "random": bench.cold("resident", mountd, large, random, 4096 * (64 << 10)),
     }
-    found, failures = measure(attempts, bench.repeat, "MB/s", megabytes_s)
+    found, failures = bench.measure(attempts, "MB/s", megabytes_s)
     title = f"resident memory: with a budget of {_BUDGET}, and in all scenarios"
     result = Result(scenario="resident", title=title, series=found, checks=[], failures=failures)
     with suppress(ValueError):
