@@ -68,12 +68,13 @@ async def download_tree(
     disk = Lane("transfer-disk", limits.disk_threads)
     destination = await disk.run(partial(Destination, target, f"{store.name}/{path}", overwrite=overwrite))
     tally = Tally(progress, limits.failures_in_a_row, (UnavailableError, DeniedError))
-    run = _Run(store, destination, disk, Fetcher(store, destination, disk, progress, limits), tally)
+    fetcher = Fetcher(store, destination, disk, progress, limits)
+    run = _Run(store, destination, disk, fetcher, tally)
     try:
         if first is not None:
-            await run.fetch_directory(path, first, info, limits.files)
+            await fetcher.serve(partial(run.fetch_directory, path, first, info, limits.files))
         elif info is not None:
-            await run.fetch_single(info)
+            await fetcher.serve(partial(run.fetch_single, info))
         await disk.run(partial(destination.finish, unfinished=tally.unfinished))
     finally:
         destination.close()

@@ -7,7 +7,7 @@
 - A cancelled fetch leaves at once; threads it leaves behind can do no harm (`transfer.descriptors`, `transfer.part`).
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,7 @@ from mountd.transfer.local_errors import local_error
 from mountd.transfer.part import PartFile
 from mountd.transfer.progress import Progress
 from mountd.transfer.report import printable
+from mountd.transfer.small_files import SmallFiles
 from mountd.units import ByteRange
 
 T = TypeVar("T")
@@ -50,10 +51,28 @@ class Fetcher:
         self._progress = progress
         self._limits = limits
         self._in_flight = BytesInFlight(limits)
+        self._small_files = SmallFiles(destination, disk)
         self._large = trio.CapacityLimiter(limits.large_files)
+
+    async def serve(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work`, which calls `fetch`, together with the tasks that write files.
+
+        Raises:
+            MountdError: what `work` raised.
+        """
+
+        async def all_of_it() -> None:
+            try:
+                await work()
+            finally:
+                self._small_files.close()
+
+        await run_together([all_of_it, *[self._small_files.work] * self._limits.disk_threads])
 
     async def fetch(self, wanted: Wanted) -> int:
         """Fetch the version `wanted.info`, or whichever takes its place meanwhile; return the size in bytes.
+
+        Only inside `serve`.
 
         Raises:
             ExistsError: the file appeared meanwhile, and overwriting is not asked for.
@@ -83,8 +102,7 @@ class Fetcher:
         size = wanted.info.size
         async with self._in_flight.carry(size):
             data = await self._read(wanted.info, ByteRange(0, size)) if size else memoryview(b"")
-            path = self._destination.paths(wanted.relative).final
-            await self._write(path, partial(self._destination.write, wanted, data))
+            await _insisting(lambda: self._small_files.write(wanted, data))
         self._progress.kept(size)
 
     async def _fetch_large(self, wanted: Wanted) -> None:
@@ -136,14 +154,17 @@ class Fetcher:
 
     async def _write(self, path: Path, call: Callable[[], T]) -> T:
         """Return the result of a call that writes to `path`, in a thread."""
-        for pause_s in (0.05, 0.1, 0.2, 0.4, 0.8, None):
-            try:
-                return await self._disk.run(call)
-            except BusyError:
-                # A run that was just interrupted may have a thread that is about to let go.
-                if pause_s is None:
-                    raise
-                await trio.sleep(pause_s)
-            except OSError as error:
-                raise local_error(error, "write", path) from error
-        raise AssertionError("the last try returns or raises")
+        try:
+            return await _insisting(lambda: self._disk.run(call))
+        except OSError as error:
+            raise local_error(error, "write", path) from error
+
+
+async def _insisting(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return what `attempt` does; tries again while the file is busy: a run that just ended has threads that let go."""
+    for pause_s in (0.05, 0.1, 0.2, 0.4, 0.8):
+        try:
+            return await attempt()
+        except BusyError:
+            await trio.sleep(pause_s)
+    return await attempt()

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import trio
+import trio.lowlevel
 
 from mountd.errors import (
     ChangedError,
@@ -140,44 +141,45 @@ async def test_listings_of_many_pages_and_more_files_than_workers(target):
     assert tree(target) == {f"d{number % 3}/f{number}": b"%d" % number for number in range(100)}
 
 
+class Crowd:
+    """Holds back every read until `wanted` of them are there; counts the most that ever were."""
+
+    def __init__(self, wanted):
+        self.wanted = wanted
+        self.here = self.most = 0
+        self.complete = trio.Event()
+
+    async def __call__(self, method, key):
+        if method != "read":
+            return
+        self.here += 1
+        self.most = max(self.most, self.here)
+        if self.here == self.wanted:
+            self.complete.set()
+        with trio.fail_after(20):
+            await self.complete.wait()
+        await trio.lowlevel.checkpoint()
+        self.here -= 1
+
+
 async def test_many_small_files_are_in_flight_at_once_and_memory_is_kept(target):
     store = MemoryStore()
     for number in range(400):
         store.set(f"f{number}", b"x" * 100)
-    active = most = 0
-
-    async def wait(method, key):
-        nonlocal active, most
-        if method == "read":
-            active += 1
-            most = max(most, active)
-            await trio.sleep(0.02)
-            active -= 1
-
-    store.on_call = wait
+    store.on_call = Crowd(256)
     await get(store, target, limits=TransferLimits())
-    assert most == 256
-    most = 0
+    assert store.on_call.most == 256
+    store.on_call = Crowd(10)
     await get(store, target, overwrite=True, limits=TransferLimits(range_bytes=100, memory_bytes=1000))
-    assert most == 10
+    assert store.on_call.most == 10
 
 
 async def test_the_ranges_of_a_large_file_are_in_flight_at_once(target):
     store = MemoryStore()
     store.set("big", BIG)
-    active = most = 0
-
-    async def wait(method, key):
-        nonlocal active, most
-        if method == "read":
-            active += 1
-            most = max(most, active)
-            await trio.sleep(0.02)
-            active -= 1
-
-    store.on_call = wait
+    store.on_call = Crowd(4)
     await get(store, target)
-    assert most == 4
+    assert store.on_call.most == 4
     assert tree(target) == {"big": BIG}
 
 

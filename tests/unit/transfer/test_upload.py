@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 
 from mountd.errors import (
     ChangedError,
@@ -277,28 +278,43 @@ async def test_what_the_store_kept_is_checked(source):
         await put(source / "a", LosesBytes())
 
 
+class Crowd:
+    """Holds back every call of `method` until `wanted` of them are there; counts the most that ever were."""
+
+    def __init__(self, method, wanted):
+        self.method = method
+        self.wanted = wanted
+        self.here = self.most = 0
+        self.complete = trio.Event()
+
+    async def __call__(self, method, key):
+        if method != self.method:
+            return
+        self.here += 1
+        self.most = max(self.most, self.here)
+        if self.here == self.wanted:
+            self.complete.set()
+        with trio.fail_after(20):
+            await self.complete.wait()
+        await trio.lowlevel.checkpoint()
+        self.here -= 1
+
+
 async def test_parts_and_files_are_in_flight_at_once_and_memory_is_kept(tmp_path):
     store = MemoryStore(part_bytes=1000)
     (tmp_path / "big").write_bytes(BIG)
-    for number in range(200):
+    for number in range(300):
         (tmp_path / f"f{number}").write_bytes(b"x" * 100)
-    active = {"put": 0, "part": 0}
-    most = dict(active)
-
-    async def wait(method, key):
-        if method in active:
-            active[method] += 1
-            most[method] = max(most[method], active[method])
-            await trio.sleep(0.05)
-            active[method] -= 1
-
-    store.on_call = wait
+    store.on_call = Crowd("part", 4)
     await put(tmp_path, store, limits=TransferLimits(range_bytes=1000, ranges_per_file=4))
-    assert most["part"] == 4
-    assert most["put"] > 100
-    most["put"] = 0
+    assert store.on_call.most == 4
+    store.on_call = Crowd("put", 255)  # and one worker has the large file
+    await put(tmp_path, store, overwrite=True, limits=TransferLimits(range_bytes=1000))
+    assert store.on_call.most in {255, 256}
+    (tmp_path / "big").unlink()
+    store.on_call = Crowd("put", 10)
     await put(tmp_path, store, overwrite=True, limits=TransferLimits(range_bytes=1000, memory_bytes=1000))
-    assert most["put"] <= 10
+    assert store.on_call.most == 10
 
 
 async def test_the_target_inside_the_source_is_left_out(source, store):
