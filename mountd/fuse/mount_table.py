@@ -125,7 +125,7 @@ def heal(path: str, *, timeout_s: float = 2.0) -> bool:
 
 
 def _mountinfo() -> list[MountEntry]:
-    return parse_mountinfo(Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape"))
+    return parse_mountinfo(os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
 
 
 def _unescape(field: str) -> str:
