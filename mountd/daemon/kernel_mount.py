@@ -1,7 +1,7 @@
 """The kernel's side of one mount: its mount point, its entry in the mount table, and taking it away again.
 
-Only the mount that is known to be ours is ever touched: the entry that was there when the worker was ready, or, while a
-worker sets one up, any FUSE mount at the claimed mount point.
+Only a mount that is known to be ours is ever touched: the entry that was there when the worker was ready, or, while a
+worker sets one up, any FUSE mount at the claimed mount point; and, once a worker is gone, a dead mount there.
 """
 
 from functools import partial
@@ -68,7 +68,7 @@ class KernelMount:
 
     async def is_detached(self) -> bool:
         """Somebody took the mount out of the tree; it lives on for what is open."""
-        return self._entry is not None and not await self._lane.run(mount_table.is_mounted, self._entry.mount_id)
+        return self._entry is not None and not await self._lane.run(mount_table.is_on_top, self._entry)
 
     async def unmount(self, *, patient: bool) -> None:
         """Unmount; `patient` tries again for a moment if it is in use.
@@ -93,13 +93,11 @@ class KernelMount:
         await self._take_away(lazy=True)
 
     async def clear_leftover(self) -> None:
-        """Take away the mount that a dead worker left, if there is one."""
+        """Take away the mount that a dead worker left, if there is one. What lives there is somebody else's by now."""
         if not self._claim.held:
             return
         try:
-            await self._take_away(lazy=True)
-        except NotFoundError:
-            pass
+            await self._lane.run(mount_table.heal, self._mountpoint)
         except MountdError as error:
             _log.error("a dead mount could not be taken away", mountpoint=self._mountpoint, why=error.message)
 
@@ -114,7 +112,7 @@ class KernelMount:
 
     async def _take_away(self, *, lazy: bool) -> None:
         top = await self._lane.run(mount_table.mount_at, self._mountpoint)
-        ours = top is not None and top.is_fuse and (self._entry is None or top.mount_id == self._entry.mount_id)
+        ours = top is not None and top.is_fuse and self._entry in {None, top}
         if not ours:
             raise NotFoundError(f"nothing of ours is mounted at {self._mountpoint}")
         try:

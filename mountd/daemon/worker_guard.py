@@ -27,13 +27,11 @@ class WorkerGuard:
         """`control` is the socket to the supervisor; nothing is ever read from it here."""
         self._control = control.dup()
         self._patience_s = patience_s
-        self._mountpoint = ""
         self._mount: MountEntry | None = None
         threading.Thread(target=self._watch, name="mountd-guard", daemon=True).start()
 
     def watch_over(self, mountpoint: str) -> None:
         """There is a mount now; blocks for the time it takes to read the mount table."""
-        self._mountpoint = mountpoint
         self._mount = mount_table.mount_at(mountpoint)
 
     def _watch(self) -> None:
@@ -41,8 +39,7 @@ class WorkerGuard:
         poll.register(self._control, select.POLLRDHUP)  # the hang-up only: orders are the loop's business
         poll.poll()
         threading.Event().wait(self._patience_s)
-        now = mount_table.mount_at(self._mountpoint) if self._mount is not None else None
-        if self._mount is not None and now is not None and now.mount_id == self._mount.mount_id:
+        if self._mount is not None and mount_table.is_on_top(self._mount):
             with suppress(MountdError):
-                mount_table.unmount(self._mountpoint, lazy=True)
+                mount_table.unmount(self._mount.mountpoint, lazy=True)
         os._exit(EXIT_STATUS)

@@ -67,9 +67,13 @@ def mount_at(path: str) -> MountEntry | None:
     return at_path[-1] if at_path else None
 
 
-def is_mounted(mount_id: int) -> bool:
-    """Say whether the mount of this id is (still) in this process's tree."""
-    return any(entry.mount_id == mount_id for entry in _mountinfo())
+def is_on_top(entry: MountEntry) -> bool:
+    """Say whether `entry` is (still) what is on top at its mount point.
+
+    The kernel gives a freed mount id and device number to the next mount, so all of the entry is compared; the device
+    number alone is exact as long as the file system behind it lives.
+    """
+    return mount_at(entry.mountpoint) == entry
 
 
 def probe(path: str, timeout_s: float) -> Health:

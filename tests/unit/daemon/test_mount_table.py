@@ -35,8 +35,10 @@ def test_the_last_mount_at_a_place_is_on_top(monkeypatch):
     monkeypatch.setattr(mount_table, "_mountinfo", lambda: parse_mountinfo(TABLE))
     assert mount_table.mount_at("/mnt/a b").fstype == "tmpfs"
     assert mount_table.mount_at("/mnt/none") is None
-    assert mount_table.is_mounted(43)
-    assert not mount_table.is_mounted(46)
+    table = parse_mountinfo(TABLE)
+    assert mount_table.is_on_top(table[3])
+    assert not mount_table.is_on_top(table[1])
+    assert not mount_table.is_on_top(table[3]._replace(device="0:99"))
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
