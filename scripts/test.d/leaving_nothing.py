@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,8 +42,9 @@ def descendants() -> dict[int, str]:
 
 def fuse_mounts(below: Path) -> list[str]:
     """Return the FUSE mount points below a directory."""
-    lines = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
-    points = [point.encode().decode("unicode_escape") for _, point, kind, *_ in lines if kind.startswith("fuse")]
+    lines = (line.split() for line in Path("/proc/self/mounts").read_text(errors="surrogateescape").splitlines())
+    written = [point for _, point, kind, *_ in lines if kind.startswith("fuse")]
+    points = [re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point) for point in written]
     return [point for point in points if Path(point).is_relative_to(below)]
 
 
@@ -53,16 +55,17 @@ def reap() -> None:
             pass
 
 
-def end_all() -> None:
-    for pid in descendants():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    reap()
-
-
-def stop(number: int, _frame: FrameType | None) -> None:
-    end_all()
-    sys.exit(128 + number)
+def end_all(below: Path) -> None:
+    """End what is left, at once; a supervisor among it must not start a worker again in between."""
+    until = time.monotonic() + GRACE_S  # one that hangs in the kernel does not end before its mount is gone
+    while (pids := list(descendants())) and time.monotonic() < until:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        reap()
+    for point in fuse_mounts(below):
+        subprocess.run(["umount", "--lazy", point], check=False)
 
 
 def main() -> int:
@@ -74,6 +77,11 @@ def main() -> int:
     below = options.below.resolve()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        end_all(below)
+        sys.exit(128 + number)
+
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
 
@@ -98,8 +106,7 @@ def main() -> int:
         print(f"test: left running: {pid} {command}", file=sys.stderr)
     for point in mounts:
         print(f"test: left mounted: {point}", file=sys.stderr)
-        subprocess.run(["umount", "--lazy", point], check=False)
-    end_all()
+    end_all(below)
     return status or (1 if processes or mounts else 0)
 
 
