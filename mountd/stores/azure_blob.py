@@ -15,7 +15,7 @@ from mountd.catalog.model import BlobSpec
 from mountd.errors import ChangedError, CorruptError, IsDirectoryError, NotFoundError, UnavailableError, UsageError
 from mountd.stores import azure_upload
 from mountd.stores.azure_listing import holds_entries, marks_folder, parse_page
-from mountd.stores.azure_place import Place, Timeouts, can_exist, is_plain, quoted
+from mountd.stores.azure_place import Place, Timeouts, can_exist, is_plain
 from mountd.stores.azure_reads import AzureReads
 from mountd.stores.azure_rest import AzureRest
 from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page
@@ -187,7 +187,7 @@ class AzureBlobStore:
         expected = min(length, size - start)
         if first != start or len(answer.body) != expected:
             raise CorruptError(f"{what}: {len(answer.body)} bytes from {first} came, not the {expected} from {start}")
-        return Chunk(memoryview(answer.body), quoted(answer.header(what, "ETag")), size)
+        return Chunk(memoryview(answer.body), answer.info(what, key, size).etag, size)
 
     def _check_writable(self, key: str) -> str:
         what = self._what("write", key)

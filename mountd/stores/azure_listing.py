@@ -14,8 +14,9 @@ from mountd.errors import CorruptError
 from mountd.stores.azure_place import quoted
 from mountd.stores.base import ObjectInfo, Page
 
-_WANTED = ("Last-Modified", "Etag", "Content-Length")
+_WANTED = ("Content-Length", "Last-Modified", "Etag")
 _MISUNDERSTOOD = (etree.XMLSyntaxError, ValueError, KeyError, TypeError, AttributeError)
+_DATE_LENGTH = len("Wed, 12 Nov 2025 10:00:00 GMT")
 _MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[at : at + 3]: at // 3 + 1 for at in range(0, 36, 3)}
 
 
@@ -68,25 +69,21 @@ def _entries(root: "etree._Element") -> "etree._Element":
 def _page(root: "etree._Element", prefix: str) -> Page:
     objects: list[ObjectInfo] = []
     directories: dict[str, None] = {}
-    for element in _entries(root):
+    for element in _entries(root):  # measured: faster than XPath over the whole page
         fields = {child.tag: child for child in element}
         key = _name(fields["Name"])
         if not key.startswith(prefix):
             raise ValueError(f"the name {key!r} is not below the prefix {prefix!r}")
-        if element.tag == "BlobPrefix":
-            directories[key[:-1]] = None
-        elif element.tag == "Blob":
-            properties = {child.tag: child.text or "" for child in fields["Properties"].iterchildren(*_WANTED)}
-            size = int(properties["Content-Length"])
-            if key.endswith("/"):
-                if key != prefix:
-                    directories[key[:-1]] = None
-            elif size == 0 and is_folder(fields.get("Metadata")):
-                directories[key] = None
-            else:
-                objects.append(
-                    ObjectInfo(key, size, http_date_ns(properties["Last-Modified"]), quoted(properties["Etag"]))
-                )
+        if key.endswith("/"):  # a common prefix or a marker
+            if key != prefix:
+                directories[key[:-1]] = None
+            continue
+        known = {child.tag: child.text or "" for child in fields["Properties"].iterchildren(*_WANTED)}
+        size = int(known["Content-Length"])
+        if size == 0 and any(marks_folder(entry.tag, entry.text) for entry in fields.get("Metadata", ())):
+            directories[key] = None
+        else:
+            objects.append(ObjectInfo(key, size, http_date_ns(known["Last-Modified"]), quoted(known["Etag"])))
     return Page(objects, list(directories), root.findtext("NextMarker") or None)
 
 
@@ -95,16 +92,7 @@ def _name(element: "etree._Element") -> str:
     text = element.text
     if not text:
         raise ValueError("an empty name")
-    if element.get("Encoded") == "true":
-        return unquote(text, errors="strict")
-    return text
-
-
-def is_folder(metadata: "etree._Element | None") -> bool:
-    """Whether the metadata of a listed blob mark it as a directory."""
-    if metadata is None:
-        return False
-    return any(marks_folder(entry.tag, entry.text) for entry in metadata)
+    return unquote(text, errors="strict") if element.get("Encoded") == "true" else text
 
 
 def marks_folder(name: str, value: str | None) -> bool:
@@ -112,15 +100,21 @@ def marks_folder(name: str, value: str | None) -> bool:
     return name.lower() == "hdi_isfolder" and (value or "").strip().lower() == "true"
 
 
-@lru_cache(maxsize=4096)
 def http_date_ns(text: str) -> int:
     """Return the nanoseconds since 1970 UTC of `Wed, 12 Nov 2025 10:00:00 GMT`.
 
     Raises:
-        ValueError: it is not a date.
+        ValueError: it is not such a date.
     """
-    _, day, month, year, clock, _ = text.split(" ")
-    hour, minute, second = clock.split(":")
-    if month not in _MONTHS:
+    if len(text) != _DATE_LENGTH or not text.endswith(" GMT"):
         raise ValueError(f"{text!r} is not a date")
-    return timegm((int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second))) * 1_000_000_000
+    of_day = int(text[17:19]) * 3600 + int(text[20:22]) * 60 + int(text[23:25])
+    return (_midnight_s(text[5:16]) + of_day) * 1_000_000_000
+
+
+@lru_cache(maxsize=256)
+def _midnight_s(date: str) -> int:
+    day, month, year = date.split(" ")
+    if month not in _MONTHS:
+        raise ValueError(f"{date!r} is not a date")
+    return timegm((int(year), _MONTHS[month], int(day), 0, 0, 0))

@@ -88,7 +88,13 @@ def is_plain(key: str) -> bool:
 
 
 def quoted(etag: str) -> ETag:
-    """Return `etag` in the form of the service's `ETag` header; listings leave out the quotes."""
+    """Return `etag` in the form of the service's `ETag` header; listings leave out the quotes.
+
+    Raises:
+        ValueError: it is empty, and would stand for every version.
+    """
+    if not etag:
+        raise ValueError("an empty ETag")
     return ETag(etag if etag.startswith(('"', "W/")) else f'"{etag}"')
 
 

@@ -57,11 +57,10 @@ class Answer(NamedTuple):
         """
         try:
             modified_ns = http_date_ns(self.header(what, "Last-Modified"))
-        except ValueError:
-            modified_ns = None
-        if modified_ns is None:
-            raise CorruptError(f"{what}: the answer has no usable date")
-        return ObjectInfo(key, size, modified_ns, quoted(self.header(what, "ETag")))
+            return ObjectInfo(key, size, modified_ns, quoted(self.header(what, "ETag")))
+        except ValueError as error:
+            failure = CorruptError(f"{what}: the answer does not name a version ({error})")
+        raise failure
 
     @property
     def code(self) -> str | None:

@@ -295,6 +295,16 @@ async def test_etags_have_one_form(opened, call, etag):
     assert chunk.size == 100
 
 
+@pytest.mark.parametrize("call", [*READS, "stat", "stat-odd-name", "put"])
+@pytest.mark.parametrize(
+    "headers", [{"ETag": ""}, {"ETag": '"0x1"'}, {"Last_Modified": DATE}, {"ETag": "", "Last_Modified": DATE}]
+)
+async def test_an_answer_that_names_no_version_is_none(opened, call, headers):
+    status = 206 if "read" in call else 201 if call == "put" else 200
+    raised = await failure(call, opened(answer(status, bytes(10), Content_Range="bytes 0-9/10", **headers)))
+    assert raised.retryable
+
+
 @each_read
 async def test_an_end_before_the_range_is_an_empty_chunk_of_the_right_size(opened, raw_server, call):
     store = opened(error(416, "InvalidRange", Content_Range="bytes */0"), answer(200, **HEADERS))
