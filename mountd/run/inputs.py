@@ -23,6 +23,9 @@ _LEFTOVER_GRACE_S = 3.0
 _UNMOUNT_DEADLINE_S = 90.0
 """Above every deadline inside an unmount: ends the wait for one that is broken."""
 
+_REMOVE_DEADLINE_S = 600.0
+"""A download of a million small files takes its time to remove."""
+
 
 class Inputs:
     """The inputs of one run."""
@@ -77,21 +80,25 @@ class Inputs:
             for mount_point in self._mounted:
                 nursery.start_soon(self._take_down_one, mount_point, command, failures)
         if self._directory is not None:
-            await self._lane.run(self._directory.remove)
+            with trio.move_on_after(_REMOVE_DEADLINE_S):
+                await self._lane.run(self._directory.remove)
         return failures[0] if failures else None
 
     async def _target(self, item: Input) -> Path:
         if item.path is not None:
             return item.path
         try:
-            if self._directory is None:
-                self._directory = await self._lane.run(
-                    RunDirectory.create, self._plan.runs_directory, self._plan.identifier
-                )
-            place = self._directory.mount_point if item.mode is Mode.MOUNT else self._directory.download_target
+            directory = self._directory or await self._make_directory()
+            place = directory.mount_point if item.mode is Mode.MOUNT else directory.download_target
             return await self._lane.run(place, item.name)
         except OSError as error:
             raise PreparationError(f"input {item.name!r}: no directory for it: {error}") from error
+
+    async def _make_directory(self) -> RunDirectory:
+        with trio.CancelScope(shield=True):  # what is made must become known, to be removed
+            made = await self._lane.run(RunDirectory.create, self._plan.runs_directory, self._plan.identifier)
+        self._directory = made
+        return made
 
     def _announce(self, item: Input, target: Path) -> None:
         self._say(f"Processing '{item.name}'.")
@@ -103,8 +110,9 @@ class Inputs:
 
     async def _mount(self, item: Input, target: Path) -> Path | None:
         with trio.CancelScope(shield=True):  # it has its own deadline
-            single_file = await self._operations.mount(f"{self._plan.identifier}-{item.name}", item.location, target)
+            await self._operations.mount(f"{self._plan.identifier}-{item.name}", item.location, target)
             self._mounted.append(target)
+        single_file = await self._operations.find_single_file(item.location, target)
         self._say(f"Mounted {item.name} to {target} as {'single file' if single_file else 'folder'}.")
         return single_file
 

@@ -29,11 +29,14 @@ class NodeOperations:
         self._say = say
         self._lane = Lane("mounts", 16)
 
-    async def mount(self, name: str, location: Location, mountpoint: Path) -> Path | None:
+    async def mount(self, name: str, location: Location, mountpoint: Path) -> None:
         """Mount with the options that environment and files give."""
         options = settle({}, [], self._environ, read_config(self._environ), datastore_ttl_s=location.attr_ttl_s)
         real = await self._lane.run(api.real_mountpoint, mountpoint)
         await self._lane.run(api.mount, MountSpec(name=name, mountpoint=real, location=location, options=options))
+
+    async def find_single_file(self, location: Location, mountpoint: Path) -> Path | None:
+        """Look at the mount, and ask it where that does not tell."""
         return await self._lane.run(_single_file, mountpoint, location)
 
     async def unmount(self, mountpoint: Path, *, lazy: bool) -> None:

@@ -9,8 +9,8 @@ from mountd.catalog.model import Location
 class DataOperations(Protocol):
     """What a run does to data. `mount` and `unmount` end by deadlines of their own."""
 
-    async def mount(self, name: str, location: Location, mountpoint: Path) -> Path | None:
-        """Mount; return the path of the file if the source is a single file.
+    async def mount(self, name: str, location: Location, mountpoint: Path) -> None:
+        """Mount; return when it can be read.
 
         Args:
             name: unique among the mounts of this node.
@@ -19,6 +19,13 @@ class DataOperations(Protocol):
 
         Raises:
             MountdError: it did not work, and nothing is mounted.
+        """
+
+    async def find_single_file(self, location: Location, mountpoint: Path) -> Path | None:
+        """Return the path of the file if the source of a mount is a single file.
+
+        Raises:
+            MountdError: that cannot be told.
         """
 
     async def unmount(self, mountpoint: Path, *, lazy: bool) -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from mountd.catalog.model import Location
+from mountd.catalog.model import LocalSpec, Location
 from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
 from mountd.errors import MountdError
@@ -113,8 +113,18 @@ def make_plan(
         outputs=tuple(outputs),
         command=tuple(command),
         cwd=cwd,
-        runs_directory=None if workspace is None else workspace.directory / "runs",
+        runs_directory=None if workspace is None else _outside(workspace.directory / "runs", inputs),
     )
+
+
+def _outside(runs: Path, inputs: Sequence[Input]) -> Path | None:
+    """Return `runs` unless it lies inside an input: a mount must not show itself, nor a download copy itself."""
+    real = Path(os.path.realpath(runs))
+    for item in inputs:
+        store = item.location.store
+        if isinstance(store, LocalSpec) and real.is_relative_to(os.path.realpath(Path(store.path, item.location.path))):
+            return None
+    return runs
 
 
 def _naming(name: str, kind: str, call: Callable[[], T]) -> T:

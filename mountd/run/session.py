@@ -9,6 +9,7 @@ failed, if only it ran), then unmounting. Invariants:
 - Only unexpected faults leave as an exception: what went wrong is said, and is in the exit status.
 """
 
+import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -145,7 +146,7 @@ class _Session:
         return all_safe
 
     async def _upload(self, output: Output) -> None:
-        if not await self._lane.run(output.path.exists):
+        if not await self._lane.run(os.path.exists, output.path):
             self._say(f"mountd: warning: output {output.name!r}: the command left nothing at {output.path}")
             return
         await self._operations.upload(output.path, output.location)

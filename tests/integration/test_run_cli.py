@@ -145,6 +145,18 @@ def test_a_bare_path_needs_no_workspace(node, tmp_path):
     assert not Path(mount_point).exists()
 
 
+@pytest.mark.parametrize("mode", ["--mount", "--download"])
+def test_the_workspace_itself_may_be_the_input(node, mode):
+    inner = node.directory / "inner"
+    node.run("workspace", "init", inner, check=0)
+    (inner / "here.txt").write_text("here\n")
+    script = 'cat "$ws/here.txt"; find "$ws" -name here.txt'
+    done = run(node, "--workspace", str(inner), mode, "ws=./inner", "--", "sh", "-c", script)
+    content, *places = done.stdout.splitlines()
+    assert content == "here"
+    assert len(places) == 1  # the input does not hold itself
+
+
 def test_names_with_dashes(node):
     # Not through sh: dash drops variables whose names it cannot say.
     names = ["AZUREML_DATAREFERENCE_my-ref", "AZUREML_DATAREFERENCE_my_ref", "my-ref", "MY-REF", "my_ref", "MY_REF"]

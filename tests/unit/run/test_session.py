@@ -24,6 +24,7 @@ class Recorder:
         self.events = []
         self.mounted = set()
         self.mount_failures = {}
+        self.look_failures = {}
         self.download_failures = {}
         self.upload_failures = {}
         self.busy = 0
@@ -41,6 +42,10 @@ class Recorder:
         if location.source in self.mount_failures:
             raise self.mount_failures[location.source]
         self.mounted.add(mountpoint)
+
+    async def find_single_file(self, location, mountpoint):
+        if location.source in self.look_failures:
+            raise self.look_failures[location.source]
         return mountpoint / self.single_file if self.single_file else None
 
     async def unmount(self, mountpoint, *, lazy):
@@ -222,6 +227,14 @@ async def test_an_input_that_fails_is_named_and_the_others_are_taken_down(runner
     assert "mountd: error: input 'bad': src-bad: there is no such container" in runner.lines
     assert not [line for line in runner.lines if "calling script" in line]
     assert runner.operations.events.count("mount src-good") == runner.operations.events.count("unmount")
+    assert runner.nothing_is_left()
+
+
+async def test_a_mount_that_cannot_be_looked_at_is_unmounted(runner):
+    runner.operations.look_failures["src-m"] = DeniedError("its root cannot be listed")
+    assert await runner("true", inputs=[mounted("m")]) == 125
+    assert "mountd: error: input 'm': its root cannot be listed" in runner.lines
+    assert runner.data_events() == ["mount src-m", "unmount"]
     assert runner.nothing_is_left()
 
 
