@@ -1,5 +1,6 @@
 """Workspaces on a real file system: made whole or not at all, found where the contract says."""
 
+import contextlib
 import json
 import os
 import resource
@@ -33,13 +34,15 @@ def workspace(tmp_path):
     return Workspace.init(tmp_path / "work")
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_file_may_grow():
-    """Every write to a file fails, as on a full disk."""
+    """Every write to a file fails, as on a full disk; no fixture, since pytest's own output may go to a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_init_makes_the_documented_layout(tmp_path):
@@ -92,8 +95,8 @@ def test_init_keeps_the_config_that_azure_ml_wrote(tmp_path):
     }  # fmt: skip
 
 
-def test_a_failed_init_leaves_nothing(tmp_path, no_file_may_grow):
-    with pytest.raises(MountdError, match="File too large"):
+def test_a_failed_init_leaves_nothing(tmp_path):
+    with pytest.raises(MountdError, match="File too large"), no_file_may_grow():
         Workspace.init(tmp_path / "a" / "b")
     assert list(tmp_path.iterdir()) == []
 
@@ -107,11 +110,11 @@ def test_a_failed_init_leaves_what_was_there(tmp_path):
     assert tree(tmp_path) == before
 
 
-def test_a_failed_add_leaves_nothing(workspace, no_file_may_grow):
+def test_a_failed_add_leaves_nothing(workspace):
     before = tree(workspace.root)
-    with pytest.raises(MountdError, match="File too large"):
+    with pytest.raises(MountdError, match="File too large"), no_file_may_grow():
         workspace.add(blob(credentials=Credentials(account_key=KEY)))
-    with pytest.raises(MountdError, match="File too large"):
+    with pytest.raises(MountdError, match="File too large"), no_file_may_grow():
         workspace.set_default("workspacefilestore")
     assert tree(workspace.root) == before
 
