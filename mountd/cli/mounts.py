@@ -46,6 +46,14 @@ def mount(
     cache_dir: Annotated[str | None, _option("--cache-dir", "D", "Where the disk cache lives.")] = None,
     cache_size: Annotated[str | None, _option("--cache-size", "S", "Ceiling of the disk cache.")] = None,
     memory: Annotated[str | None, _option("--memory", "S", "Ceiling of the memory cache, such as 512MiB.")] = None,
+    attr_ttl: Annotated[str | None, _option("--attr-ttl", "T", "How long names are used without asking: 30s.")] = None,
+    uid: Annotated[str | None, _option("--uid", "N", "The owner that files show.")] = None,
+    gid: Annotated[str | None, _option("--gid", "N", "The group that files show.")] = None,
+    file_mode: Annotated[str | None, _option("--file-mode", "MODE", "The mode that files show: 0644.")] = None,
+    dir_mode: Annotated[str | None, _option("--dir-mode", "MODE", "The mode that directories show: 0755.")] = None,
+    request_deadline: Annotated[
+        str | None, _option("--request-deadline", "T", "A request without progress for so long ends in EIO.")
+    ] = None,
     options: Annotated[
         list[str] | None, _option("-o", "KEY=VALUE,…", "Any option; `-o k=v` is the same as `--k v`.")
     ] = None,
@@ -65,6 +73,12 @@ def mount(
         "cache_dir": cache_dir,
         "cache_size": cache_size,
         "memory": memory,
+        "attr_ttl": attr_ttl,
+        "uid": uid,
+        "gid": gid,
+        "file_mode": file_mode,
+        "dir_mode": dir_mode,
+        "request_deadline": request_deadline,
     }
     spec = _spec(source, mountpoint, name, flags, options or [], workspace)
     if foreground:
@@ -152,13 +166,18 @@ def _spec(
     from mountd.catalog.resolve import resolve
     from mountd.client import api
     from mountd.config.config_file import read_config
-    from mountd.config.options import settle
+    from mountd.config.options import parse_o_options, settle
     from mountd.modes.mount_spec import MountSpec
 
+    pairs = parse_o_options(o_options)
+    named = pairs.pop("name", None)  # names the mount for mountd, and is nothing the mount itself has to know
+    if name is not None and named is not None and name != named:
+        raise UsageError(f"--name {name} and -o name={named} disagree; give one of them")
+    o_options = [f"{key}={value}" for key, value in pairs.items()]
     location = resolve(source, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd())
     settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
     path = api.real_mountpoint(mountpoint)
-    return MountSpec(name=api.free_name(name, path), mountpoint=path, location=location, options=settled)
+    return MountSpec(name=api.free_name(name or named, path), mountpoint=path, location=location, options=settled)
 
 
 def _mount_in_foreground(spec: "MountSpec") -> None:
