@@ -120,11 +120,13 @@ class _Resolver:
         target = parent / path.name if path.name not in {"", ".."} else Path(os.path.realpath(path))
         if not is_utf8(os.path.realpath(target)) or not is_utf8(str(target)):
             raise UsageError(f"{shown}: the path to it is not UTF-8")
+        # A relative path says nothing to whoever lists the mounts from elsewhere.
+        whole = shown if "://" in shown else str(target)
         kind = _file_kind(target, shown)
         if kind == stat.S_IFDIR:
-            return Location(store=LocalSpec(path=os.path.realpath(target)), path="", source=shown)
+            return Location(store=LocalSpec(path=os.path.realpath(target)), path="", source=whole)
         if kind == stat.S_IFREG:
-            return Location(store=LocalSpec(path=str(parent)), path=target.name, source=shown)
+            return Location(store=LocalSpec(path=str(parent)), path=target.name, source=whole)
         if kind is not None:
             raise UsageError(f"{shown}: is neither a file nor a directory")
         if self.must_exist:
@@ -132,7 +134,7 @@ class _Resolver:
         base = next(ancestor for ancestor in target.parents if ancestor.exists())
         if not base.is_dir():
             raise UsageError(f"{shown}: {base} is a file")
-        return Location(store=LocalSpec(path=str(base)), path=str(target.relative_to(base)), source=shown)
+        return Location(store=LocalSpec(path=str(base)), path=str(target.relative_to(base)), source=whole)
 
     def _data_yaml(self, text: str, source: DataYaml, cwd: Path) -> Location:
         path = cwd / source.path

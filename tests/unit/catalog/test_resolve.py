@@ -269,7 +269,9 @@ class TestLocalPaths:
     def test_relative(self, cwd, source, store, path):
         found = resolve(source, workspace=None, environ={}, cwd=cwd)
         real = os.path.realpath(cwd / store)
-        assert found == Location(store=LocalSpec(path=real), path=path, source=source)
+        assert (found.store, found.path) == (LocalSpec(path=real), path)
+        assert os.path.isabs(found.source)  # whoever lists the mounts is elsewhere
+        assert os.path.samefile(found.source, cwd / source)
         absolute = resolve(str(cwd / source), workspace=None, environ={}, cwd=cwd.parent)
         assert (absolute.store, absolute.path) == (found.store, found.path)
 
