@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mountd.cli.workspace_option import WorkspaceOption, open_workspace
-from mountd.errors import MountdError, UsageError
+from mountd.errors import DeadlineError, MountdError, UsageError
 
 if TYPE_CHECKING:
     from mountd.modes.mount_spec import MountSpec
@@ -101,11 +101,12 @@ def unmount(
     del workspace  # every command takes it
     if every == bool(mountpoints):
         raise UsageError("unmount: name the mount points, or give --all")
-    targets = mountpoints or [
-        record.mountpoint for record in api.list_mounts() if record.mountpoint and record.state != "detached"
-    ]
     failures: list[MountdError] = []
-    for target in targets:
+    if every:
+        records = [record for record in api.list_mounts() if record.state != "detached"]
+        mountpoints = [record.mountpoint for record in records if record.mountpoint]
+        failures = [DeadlineError(f"unmount: {record.last_error}") for record in records if not record.mountpoint]
+    for target in mountpoints or []:
         try:
             api.unmount(target, lazy=lazy)
             typer.echo(f"unmounted {target}")

@@ -1,5 +1,6 @@
 """One blocking conversation with a supervisor: greet, ask, hear the reply, each within one deadline."""
 
+import os
 import socket
 import time
 from typing import Self
@@ -28,8 +29,9 @@ class Session:
         self._connection = connection
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
-        self.supervisor_pid = peer_of(connection).pid
-        """Of whoever listens; for a socket pair, of this process."""
+        pid = peer_of(connection).pid
+        # A socket pair was made by this process: its other end is a supervisor that is just starting.
+        self._who = "the new mountd supervisor" if pid == os.getpid() else f"the mountd supervisor (pid {pid})"
 
     def __enter__(self) -> Self:
         return self
@@ -59,15 +61,13 @@ class Session:
                 self._connection.settimeout(self._left_s())
                 data = self._connection.recv(_READ_BYTES)
                 if not data:
-                    raise SupervisorGoneError("the mountd supervisor ended before it answered")
+                    raise SupervisorGoneError(f"{self._who} ended before it answered")
                 for reply in conversation.feed(data):
                     return reply
         except TimeoutError:
-            raise SupervisorSilentError(
-                f"the mountd supervisor (pid {self.supervisor_pid}) did not answer within {self._timeout_s:.0f} s"
-            ) from None
+            raise SupervisorSilentError(f"{self._who} did not answer within {self._timeout_s:g} s") from None
         except (BrokenPipeError, ConnectionResetError):
-            raise SupervisorGoneError("the mountd supervisor ended before it answered") from None
+            raise SupervisorGoneError(f"{self._who} ended before it answered") from None
 
     def _left_s(self) -> float:
         left = self._deadline - time.monotonic()

@@ -51,8 +51,12 @@ class MountKeeper:
         log: str | None,
         history: RestartHistory,
         patience: Patience,
+        on_failed: Callable[[], None],
     ) -> None:
-        """`spec` is a packed `MountSpec`; `log` is the file that the workers' standard error goes to."""
+        """Prepare to mount a packed `MountSpec`; nothing happens before `run`.
+
+        `log` is the file that the workers' standard error goes to. `on_failed` is called when they died too often.
+        """
         settled = unpack(spec, MountSpec)
         self._spec = spec
         self._worker_command = worker_command
@@ -70,6 +74,7 @@ class MountKeeper:
         self._kernel = KernelMount(settled.mountpoint, allow_other=settled.options.allow_other)
         self._history = history
         self._patience = patience
+        self._on_failed = on_failed
         self._state: State = "starting"
         self._step = "preparing the mount point"
         self._worker: WorkerProcess | None = None
@@ -292,6 +297,7 @@ class MountKeeper:
         if not self._stop.is_set():
             self._state = "failed"
             self._log.error("gave up: workers die too often", restarts=self._restarts)
+            self._on_failed()
             await self._stop.wait()
         return None
 

@@ -123,7 +123,8 @@ def _check_directory(path: str) -> None:
         raise SetupError(f"cannot look at the mount point {path}: {error.strerror}") from None
     if first is not None:
         raise UsageError(f"the mount point {path} is not empty (it holds {first.name!r}); name an empty or a new one")
-    if not os.access(path, os.W_OK):
+    # Root may also mount on a read-only file system.
+    if os.geteuid() != 0 and not os.access(path, os.W_OK):
         raise DeniedError(f"the mount point {path} is not writable by this user, so FUSE does not allow a mount there")
 
 
@@ -139,7 +140,10 @@ def _wait_for_lock(path: str) -> int:
 
 def _lock(path: str) -> int | None:
     """Return the descriptor that holds the lock, or None if another process has it."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise SetupError(f"cannot open the mount point {path}: {error.strerror}") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

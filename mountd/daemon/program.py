@@ -118,7 +118,10 @@ async def _cancel_on_shutdown(supervisor: Supervisor, scope: trio.CancelScope) -
 
 
 async def _heed_signals(supervisor: Supervisor, *, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup mountd mount --foreground …` means what it says
+        numbers.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*numbers) as received:
         task_status.started()
         async for number in received:
             _log.info("signalled, unmounting everything", signal=signal.Signals(number).name)

@@ -98,6 +98,7 @@ class Supervisor:
             log=self._log_file,
             history=RestartHistory(self._restart_rule),
             patience=self._patience,
+            on_failed=lambda: self._nursery.start_soon(self._announce),
         )
         # no await: nobody else can take the mount point between this look and the entry
         for other in self._keepers:
@@ -140,16 +141,22 @@ class Supervisor:
                 nursery.start_soon(keeper.end)
 
     async def _keep(self, keeper: MountKeeper, *, task_status: trio.TaskStatus[None]) -> None:
+        started = False
+
         def ready() -> None:
+            nonlocal started
+            started = True
             task_status.started()
 
         try:
             await keeper.run(ready=ready)
         except (UsageError, BusyError):
-            raise  # the client has been told all there is to say
-        except BaseException:
+            raise  # the client is told all there is to say
+        except Exception:
             self._untroubled = False
-            raise
+            if not started:
+                raise
+            _log.exception("a mount ended unexpectedly", mountpoint=keeper.mountpoint)  # the others go on
         finally:
             self._untroubled = self._untroubled and keeper.record().restarts == 0
             self._keepers.remove(keeper)

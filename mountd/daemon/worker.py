@@ -6,6 +6,7 @@ the loop is cancelled, then (`WorkerGuard`) a thread detaches the mount and ends
 """
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -207,7 +208,7 @@ def _told(group: ExceptionGroup[Exception]) -> MountdError:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, MountdError):
-        return error
+        return type(error)(redact(error.message))
     return MountdError(f"an internal error ended the mount: {redact(repr(error))}; the log says more")
 
 
@@ -219,9 +220,16 @@ def _adopt_standard_input() -> socket.socket:
     return control
 
 
+def _allow_open_files() -> None:
+    """Raise the limit of open descriptors as far as this user may: connections and cached files take many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main(serve_mount: Callable[[], ServeMount]) -> None:
     """Run a worker; `serve_mount` imports what serves, after the supervisor can be told why that failed."""
     logs.configure()
+    _allow_open_files()
     control = _adopt_standard_input()
     guard = WorkerGuard(control)
 

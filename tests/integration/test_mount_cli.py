@@ -531,6 +531,7 @@ def test_a_supervisor_that_hangs_is_shown_and_named(mountd, local_source, point,
     assert f"pid {record.supervisor_pid}" in shown.last_error
     assert "not answering" in mountd.run("list", check=0).stdout
     assert (point / "a.txt").read_text() == "hello\n", "the worker serves on"
+    assert "did not answer" in mountd.run("unmount", "--all", check=5).stderr
 
 
 # ---- in the foreground
@@ -566,6 +567,26 @@ def test_ctrl_c_unmounts_and_ends_well(mountd, point, foreground, number):
     assert mountd.processes() == []
     assert [json.loads(line)["level"] for line in log.splitlines()] == ["info"] * len(log.splitlines())
     assert "signalled" in log
+
+
+def test_a_mount_under_nohup_outlives_its_terminal(mountd, local_source, point):
+    command = subprocess.Popen(
+        ["nohup", PROGRAM, "mount", "--foreground", local_source, point],
+        env=mountd.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert command.stdout.readline() == f"mounted {local_source} at {point}\n"
+        command.send_signal(signal.SIGHUP)
+        assert (point / "a.txt").read_text() == "hello\n"
+        assert mountd.record(point).state == "ready"
+        command.send_signal(signal.SIGTERM)
+        _, log = command.communicate(timeout=20)
+        assert command.returncode == 0
+        assert "SIGHUP" not in log
+    finally:
+        if command.poll() is None:
+            command.kill()
+            command.communicate()
 
 
 def test_unmounting_a_foreground_mount_from_outside_ends_it_well(mountd, point, foreground):

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -40,10 +39,10 @@ def test_one_that_does_not_answer_is_named_after_its_socket(runtime, monkeypatch
     with sockets.listen(runtime, sockets.private_socket_name("data")):
         (silent,) = api.list_mounts()
         assert (silent.name, silent.state, silent.mountpoint) == ("data", "not answering", "")
-        assert f"(pid {os.getpid()}) did not answer" in silent.last_error
+        assert "did not answer within 0.2 s" in silent.last_error
         with pytest.raises(NotFoundError, match="1 supervisors did not answer"):
             api.status("/nonexistent")
-        with pytest.raises(DeadlineError, match=rf"pid {os.getpid()}.*kill -9"):
+        with pytest.raises(DeadlineError, match=r"did not answer.*kill -9"):
             api.unmount("/nonexistent")
 
 

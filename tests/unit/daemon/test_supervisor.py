@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -181,12 +182,21 @@ async def test_workers_that_die_too_often_are_given_up_and_the_path_is_no_dead_m
         assert [record.mountpoint for record in supervisor.failures] == [str(point)]
         assert os.listdir(point) == []
         assert mounted_below(tmp_path) == []
-        with trio.fail_after(5):
-            await supervisor.wait_idle(or_failed=True)
         with pytest.raises(BusyError, match=r"\(failed\)"):
             await supervisor.mount(spec(point))
         await supervisor.answer(Unmount(mountpoint=str(point)))
         assert listed(supervisor) == []
+
+
+async def test_who_waits_for_mounts_learns_that_one_was_given_up(tmp_path):
+    async with running(tmp_path, restart_rule=RestartRule(limit=0)) as supervisor:
+        record = await supervisor.mount(spec(tmp_path / "new"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(supervisor.wait_idle, or_failed=True))
+            os.kill(record.worker_pid, signal.SIGKILL)
+            nursery.cancel_scope.deadline = trio.current_time() + 20
+        assert not nursery.cancel_scope.cancelled_caught
+        assert len(supervisor.failures) == 1
 
 
 async def test_a_worker_that_cannot_be_replaced_yet_is_tried_again(tmp_path):
