@@ -87,9 +87,7 @@ class AzureBlobStore:
     async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
         """Write a whole blob at once; the service takes at most 5,000 MiB."""
         what = self._check_writable(key)
-        return await self._writes.run(
-            lambda: azure_upload.put_blob(self._rest, what, key, bytes(data), overwrite=overwrite)
-        )
+        return await self._writes.run(lambda: azure_upload.put_blob(self._rest, what, key, data, overwrite=overwrite))
 
     async def begin_upload(self, key: str, size: int, *, overwrite: bool = True) -> "AzureUpload":
         """Start writing a blob in blocks."""
@@ -218,7 +216,7 @@ class AzureUpload:
         index, rest = divmod(offset, self._part_bytes)
         if rest or not 0 < data.nbytes <= self._part_bytes:
             raise UsageError(f"{self._what}: {data.nbytes} bytes at {offset} are not a part")
-        await self._lane.run(lambda: self._blocks.put_block(index, bytes(data)))
+        await self._lane.run(lambda: self._blocks.put_block(index, data))
         self._parts[offset] = data.nbytes
 
     async def commit(self, size: int) -> ObjectInfo:

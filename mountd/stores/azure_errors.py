@@ -39,6 +39,7 @@ _FAULTS = (  # what obstore's debug text says, in the order of looking, and what
 _UNNAMEABLE = {"InvalidUri", "OutOfRangeInput", "InvalidResourceName"}
 _ARCHIVED = {"BlobArchived", "BlobBeingRehydrated"}
 _LEASED = {"LeaseIdMissing", "LeaseLost", "LeaseIdMismatchWithBlobOperation", "LeaseAlreadyPresent"}
+_MANGLED = {"Md5Mismatch", "Crc64Mismatch"}
 _TAKEN = {"BlobAlreadyExists", "PathAlreadyExists", "ResourceAlreadyExists", "UnauthorizedBlobOverwrite"}
 _TRY_LATER = {"ContainerBeingDeleted", "OperationTimedOut", "ServerBusy", "InternalError", "SystemInUse"}
 
@@ -54,6 +55,8 @@ def from_answer(
         busy = status in {429, 503}
         reason = f"{place.host} asks to slow down ({said})" if busy else f"{place.host} failed ({said})"
         return UnavailableError(f"{what}: {reason}; try again later", retry_after_s=retry_after_s)
+    if code in _MANGLED:
+        return CorruptError(f"{what}: the service received other bytes than were sent ({said})")
     if code in _TAKEN:
         return ExistsError(f"{what}: it exists already; allow overwriting or choose another name")
     if status in {401, 403}:
@@ -129,6 +132,18 @@ def from_obstore(what: str, place: Place, error: Exception) -> MountdError:
                 return CorruptError(f"{what}: {meaning}")
             return UnavailableError(f"{what}: cannot reach {place.host}: {meaning}")
     return UnavailableError(f"{what}: the connection to {place.host} failed")
+
+
+def why_unreachable(error: Exception) -> str:
+    """Return why the SDK got no connection; one of some fixed texts, since its own holds the URL."""
+    text = str(error)
+    if "Name or service not known" in text or "NameResolutionError" in text or "getaddrinfo" in text:
+        return "its name is not known; check the account name and the network"
+    if "Connection refused" in text:
+        return "it refuses connections; check the endpoint"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "its TLS certificate is not trusted; check the endpoint and the machine's clock"
+    return "the connection failed; check the endpoint and the network"
 
 
 def retry_after_s(value: str | None, value_ms: str | None = None) -> float | None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mountd.catalog.model import AccountKey, BlobSpec, Sas
 from mountd.errors import CorruptError, DeniedError, MountdError, UnavailableError
-from mountd.stores.azure_errors import from_answer, retry_after_s
+from mountd.stores.azure_errors import from_answer, retry_after_s, why_unreachable
 from mountd.stores.azure_listing import http_date_ns
 from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
 from mountd.stores.base import ObjectInfo
@@ -93,7 +93,7 @@ class AzureRest:
         *,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | memoryview | None = None,
     ) -> Answer:
         """Send one request about the container (`key` None) or a blob and return the answer, whatever its status.
 
@@ -115,7 +115,7 @@ class AzureRest:
                 f"{what}: {self._place.credential} for '{self._place.account}' is malformed; check it"
             )
         except azure.ServiceRequestError as error:
-            failure = UnavailableError(f"{what}: cannot reach {self._place.host}: {_reason(error)}")
+            failure = UnavailableError(f"{what}: cannot reach {self._place.host}: {why_unreachable(error)}")
         except azure.AzureError as error:
             if "IncompleteRead" in str(error):
                 failure = CorruptError(f"{what}: the answer broke off")
@@ -144,7 +144,12 @@ class AzureRest:
     # ---- inside
 
     def _send(
-        self, method: str, key: str | None, query: Mapping[str, str], headers: Mapping[str, str], body: bytes | None
+        self,
+        method: str,
+        key: str | None,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes | memoryview | None,
     ) -> Answer:
         from azure.core.pipeline.transport import HttpRequest  # noqa: PLC0415 - imported late
 
@@ -153,7 +158,9 @@ class AzureRest:
             url += "?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
         request = HttpRequest(method, url, headers={"x-ms-version": API_VERSION, **headers})
         if body is not None:
-            request.set_bytes_body(body)
+            # A view is sent as it is: a copy of each part would double the memory of an upload.
+            request.data = body  # type: ignore[assignment] # the annotation knows no views, the transport does
+            request.headers["Content-Length"] = str(memoryview(body).nbytes)
         pipeline = self._pipeline()
         give_up_at = time.monotonic() + self._timeouts.total_s
         # stream: the SDK's policies would otherwise read and parse the body
@@ -203,15 +210,3 @@ def _pipeline(spec: BlobSpec, place: Place, timeouts: Timeouts, connections: int
     )
     # A private name, within the bounds of pyproject.toml and tried by the tests: no public method sends a raw request.
     return client._pipeline  # noqa: SLF001 - see above
-
-
-def _reason(error: Exception) -> str:
-    """Return why no connection came about; only fixed texts, since the error's own holds the URL."""
-    text = str(error)
-    if "Name or service not known" in text or "NameResolutionError" in text or "getaddrinfo" in text:
-        return "its name is not known; check the account name and the network"
-    if "Connection refused" in text:
-        return "it refuses connections; check the endpoint"
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "its TLS certificate is not trusted; check the endpoint and the machine's clock"
-    return "the connection failed; check the endpoint and the network"

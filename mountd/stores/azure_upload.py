@@ -28,11 +28,11 @@ def block_bytes(size: int) -> int:
     return max(BLOCK_BYTES, -(-needed // MIB) * MIB)
 
 
-def put_blob(rest: AzureRest, what: str, key: str, data: bytes, *, overwrite: bool) -> ObjectInfo:
+def put_blob(rest: AzureRest, what: str, key: str, data: memoryview, *, overwrite: bool) -> ObjectInfo:
     """Write a whole blob in one request."""
     headers = {"x-ms-blob-type": "BlockBlob", "Content-Type": _CONTENT_TYPE, **_md5(data), **_unless_taken(overwrite)}
     answer = rest.send(what, "PUT", key, headers=headers, body=data)
-    return _checked(rest, what, answer, overwrite=overwrite).info(what, key, len(data))
+    return _checked(rest, what, answer, overwrite=overwrite).info(what, key, data.nbytes)
 
 
 class BlockUpload:
@@ -46,7 +46,7 @@ class BlockUpload:
         self._nonce = secrets.token_hex(8)
         self._unsure = False
 
-    def put_block(self, index: int, data: bytes) -> None:
+    def put_block(self, index: int, data: memoryview) -> None:
         """Send block `index`; sending it again replaces it."""
         query = {"comp": "block", "blockid": self._block_id(index)}
         answer = self._rest.send(self._what, "PUT", self._key, query=query, headers=_md5(data), body=data)
@@ -92,7 +92,7 @@ def _block_list(ids: Sequence[str]) -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?><BlockList>{latest}</BlockList>'.encode()
 
 
-def _md5(data: bytes) -> dict[str, str]:
+def _md5(data: bytes | memoryview) -> dict[str, str]:
     digest = hashlib.md5(data, usedforsecurity=False).digest()
     return {"Content-MD5": base64.b64encode(digest).decode()}
 

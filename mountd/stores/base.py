@@ -12,6 +12,8 @@ where keys hold a `/`. Keys are `str` without a leading slash. Rules that every 
   listed as objects: they show up in `Page.directories`.
 - What a store holds is listed even where no POSIX path can express it: `a//b` shows as the directory `a/` of `a`, `/x`
   as the directory "" of the root, segments may be `.` and `..`. Callers hide these names; they never walk into "".
+- Bytes handed over for writing never change again. A call that is cancelled goes on in its thread for a while: a write
+  may still happen, whole or not at all.
 - Nothing here retries: `stores.guarded` does, under one deadline. Every call ends by its own timeouts.
 - Only `MountdError`s come out; no message holds a secret.
 """

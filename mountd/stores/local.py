@@ -88,12 +88,14 @@ class LocalStore:
         return _info(key, status, settled=settled)
 
     async def begin_upload(self, key: str, size: int, *, overwrite: bool = True) -> "LocalUpload":  # noqa: ARG002 - any size fits
-        """Start writing a file in parts."""
-        path = self._writable_path(key)
-        return LocalUpload(self, key, await self.write(key, lambda: HiddenFile(path)), overwrite=overwrite)
+        """Start writing a file in parts; the first one makes it."""
+        hidden = HiddenFile(self._writable_path(key))
+        await trio.lowlevel.checkpoint()
+        return LocalUpload(self, key, hidden, overwrite=overwrite)
 
     async def aclose(self) -> None:
         """There is nothing to close."""
+        await trio.lowlevel.checkpoint()
 
     async def write(self, key: str, work: Callable[[], T]) -> T:
         """Run the blocking `work`, which writes `key`, in a thread; its errors become those of a write."""
@@ -115,45 +117,43 @@ class LocalStore:
                 rest = listing(path, above, last)
             entries = list(itertools.islice(rest, max(1, min(limit or self._page_limit, self._page_limit))))
             following = next(rest, None)
+            prefix = f"{directory}/" if directory else ""
+            objects = self._infos(path, prefix, [entry.name for entry in entries if not entry.is_directory])
         except (FileNotFoundError, NotADirectoryError):
             if os.path.isdir(self._root):
                 return Page([], [], None)
             raise local_errors.root_missing(self._root) from None
         except OSError as error:
             raise local_errors.reading(error, what) from None
-        prefix = f"{directory}/" if directory else ""
         directories = [prefix + key_of(entry.name[:-1]) for entry in entries if entry.is_directory]
-        objects = self._infos(path, prefix, [entry.name for entry in entries if not entry.is_directory])
         if following is None:
             return Page(objects, directories, None)
-        return Page(objects, directories, self._rests.keep(itertools.chain([following], rest), entries[-1].name))
+        # whoever asks for a short page (a probe) seldom asks for the one after it
+        kept = itertools.chain([following], rest) if limit is None else None
+        return Page(objects, directories, self._rests.keep(kept, entries[-1].name))
 
     def _infos(self, directory: bytes, prefix: str, names: list[bytes]) -> list[ObjectInfo]:
         """Return the versions of files in `directory`; those that went away meanwhile are left out."""
         found: dict[bytes, ObjectInfo] = {}
         young: list[bytes] = []
-        now = time.time_ns()
         for name in names:
-            status = self._file_status(directory + b"/" + name)
-            if status is not None:
-                if not local_version.is_settled(status, now):
-                    young.append(name)
-                found[name] = _info(prefix + key_of(name), status, settled=True)
+            try:
+                status = os.stat(directory + b"/" + name)
+            except local_listing.GONE:
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            if not local_version.is_settled(status, time.time_ns()):
+                young.append(name)
+            found[name] = _info(prefix + key_of(name), status, settled=True)
         if young:
             local_version.wait_a_tick()  # once for all of them
         for name in young:
             try:
                 found[name] = self._settled_info(directory + b"/" + name, prefix + key_of(name))
-            except (OSError, NotFoundError):
+            except (*local_listing.GONE, NotFoundError):
                 del found[name]
         return list(found.values())
-
-    def _file_status(self, path: bytes) -> os.stat_result | None:
-        try:
-            status = os.stat(path)
-        except OSError:
-            return None
-        return status if stat.S_ISREG(status.st_mode) else None
 
     def _stat(self, key: str) -> ObjectInfo:
         path = path_of(self._root, key)
@@ -178,10 +178,15 @@ class LocalStore:
 
     def _is_directory(self, key: str) -> bool:
         path = path_of(self._root, key)
-        try:
-            return path is not None and os.path.isdir(path) and local_listing.lineage(self._root, path) is not None
-        except OSError:
+        if path is None:
             return False
+        try:
+            return stat.S_ISDIR(os.stat(path).st_mode) and local_listing.lineage(self._root, path) is not None
+        except OSError as error:
+            failure = local_errors.reading(error, f"list {self._name}/{key}")
+        if isinstance(failure, NotFoundError):
+            return False
+        raise failure
 
     def _read(self, key: str, start: int, length: int, if_match: ETag | None) -> Chunk:
         path = path_of(self._root, key)

@@ -13,13 +13,19 @@ import itertools
 import os
 import stat
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from mountd.stores.local_names import UPLOAD_PREFIX
 
-_KEPT_LISTINGS = 32
+GONE = (FileNotFoundError, NotADirectoryError)
+"""What becomes of a name that is removed while a listing runs."""
+_LEADS_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM}
+"""Dangling, in a circle, too deep, or not ours to read. Anything else fails: a listing is whole or it is none."""
+_KEPT_LISTINGS = 8
+_KEPT_S = 60.0
 
 
 class Entry(NamedTuple):
@@ -94,8 +100,7 @@ def descendants(path: bytes, above: list[Identity], after: bytes = b"") -> Itera
                 deeper = [*lineage_here, identity(below)]
                 pending.append((full, iter(_scan(below, deeper)), deeper))
             except OSError as error:
-                # removed while the listing ran, or so deep that no path leads there
-                if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
+                if error.errno not in _LEADS_NOWHERE - {errno.EACCES, errno.EPERM}:
                     raise
 
 
@@ -118,8 +123,10 @@ def _scan(path: bytes, above: list[Identity]) -> list[bytes]:
 def _followed(entry: "os.DirEntry[bytes]", above: list[Identity]) -> Iterator[bytes]:
     try:
         status = os.stat(entry.path)
-    except OSError:
-        return  # dangling, in a circle, or not ours to read
+    except OSError as error:
+        if error.errno in _LEADS_NOWHERE:
+            return
+        raise
     if stat.S_ISDIR(status.st_mode):
         if (status.st_dev, status.st_ino) not in above:
             yield entry.name + b"/"
@@ -128,19 +135,21 @@ def _followed(entry: "os.DirEntry[bytes]", above: list[Identity]) -> Iterator[by
 
 
 class Rests:
-    """What is left of listings whose next page may be asked for. Used from several threads."""
+    """What is left of a few listings whose next page may be asked for soon. Used from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
-        self._rests: OrderedDict[str, Iterator[Entry]] = OrderedDict()
+        self._rests: OrderedDict[str, tuple[Iterator[Entry], float]] = OrderedDict()
 
-    def keep(self, rest: Iterator[Entry], last: bytes) -> str:
-        """Remember `rest`, which follows the entry `last`; return the marker for it."""
+    def keep(self, rest: Iterator[Entry] | None, last: bytes) -> str:
+        """Return a marker for what follows the entry `last`, and remember `rest` for it if there is one."""
+        now = time.monotonic()
         with self._lock:
             number = str(next(self._numbers))
-            self._rests[number] = rest
-            while len(self._rests) > _KEPT_LISTINGS:
+            if rest is not None:
+                self._rests[number] = (rest, now)
+            while len(self._rests) > _KEPT_LISTINGS or any(kept < now - _KEPT_S for _, kept in self._rests.values()):
                 self._rests.popitem(last=False)
         return f"{number}:{last.hex()}"
 
@@ -148,4 +157,5 @@ class Rests:
         """Return what is left behind `marker`, once, or None, and the last entry that was listed."""
         number, _, last = marker.partition(":")
         with self._lock:
-            return self._rests.pop(number, None), bytes.fromhex(last)
+            rest, _ = self._rests.pop(number, (None, 0.0))
+        return rest, bytes.fromhex(last)

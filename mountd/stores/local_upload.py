@@ -9,24 +9,27 @@ into a descriptor that was given to somebody else. Everything here blocks and ra
 import errno
 import os
 import secrets
+import threading
 
 from mountd.stores import local_version
 from mountd.stores.local_names import UPLOAD_PREFIX
 
 
 class HiddenFile:
-    """A file that will be published as `target`; its directory and their parents are made if missing."""
+    """A file that will be published as `target`. The first write makes it, and missing directories above it."""
 
     def __init__(self, target: bytes) -> None:
         self._target = target
         self._directory = os.path.dirname(target)
-        made = _make_directories(self._directory)
-        self._unsynced = [self._directory, *made]
+        self._unsynced = [self._directory]
         self._path = self._directory + b"/" + UPLOAD_PREFIX + secrets.token_hex(8).encode()
-        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        self._lock = threading.Lock()  # between making the file and discarding it
+        self._made = False
+        self._discarded = False
 
     def write_at(self, offset: int, data: memoryview) -> None:
         """Write all of `data` from `offset` on."""
+        self._make()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             done = 0
@@ -41,6 +44,7 @@ class HiddenFile:
         Raises:
             FileExistsError: the name is taken, and `overwrite` is false.
         """
+        self._make()
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -56,11 +60,22 @@ class HiddenFile:
             os.close(descriptor)
 
     def discard(self) -> None:
-        """Delete the file if it was not published."""
-        try:
-            os.unlink(self._path)
-        except FileNotFoundError:
-            return
+        """Delete the file if it was not published; a late write will not make it again."""
+        with self._lock:
+            self._discarded = True
+            try:
+                os.unlink(self._path)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+
+    def _make(self) -> None:
+        with self._lock:
+            if self._discarded:
+                raise FileNotFoundError(errno.ENOENT, "the upload was given up", self._path)
+            if not self._made:
+                self._unsynced += _make_directories(self._directory)
+                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+                self._made = True
 
 
 def publish_bytes(target: bytes, data: memoryview, *, overwrite: bool) -> tuple[os.stat_result, bool]:

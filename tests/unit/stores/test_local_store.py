@@ -1,5 +1,6 @@
 """What a local directory has and a flat store has not: links, special files, odd bytes, writers in place."""
 
+import errno
 import os
 import socket
 import stat
@@ -327,6 +328,41 @@ async def test_under_a_writer_in_place_no_read_mixes_versions(store, tmp_path):
         writer.join()
     assert whole >= 10
     assert changed >= 10
+
+
+async def test_a_failing_disk_is_no_empty_directory(store, tmp_path, monkeypatch):
+    """What cannot be looked at must not vanish from a listing: absence is an answer that gets cached."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a").write_bytes(b"x")
+    look = os.stat
+
+    def failing(path, *args, **options):
+        if os.fsencode(path).endswith((b"/a", b"/e")):
+            raise OSError(errno.EIO, "the disk is broken")
+        return look(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", failing)
+    for call in (store.list_page("d"), store.walk_page(""), store.stat("d/a"), store.is_directory("e")):
+        with pytest.raises(UnavailableError, match="Input/output error"):
+            await call
+
+
+async def test_an_upload_that_was_given_up_before_its_first_write_makes_nothing(store, tmp_path):
+    upload = await store.begin_upload("d/new", 3)
+    await upload.abort()
+    with pytest.raises(FileNotFoundError):
+        upload._hidden.write_at(0, memoryview(b"late"))
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_short_page_keeps_nothing_in_memory(store, tmp_path):
+    for index in range(4):
+        (tmp_path / f"k{index}").write_bytes(b"")
+    page = await store.list_page("", limit=1)
+    assert page.next is not None
+    assert store._rests._rests == {}
+    page = await store.list_page("", page.next, limit=2)
+    assert [info.key for info in page.objects] == ["k1", "k2"]
 
 
 async def test_a_rest_of_a_listing_that_was_dropped_is_scanned_again(tmp_path):

@@ -81,6 +81,37 @@ def test_obstore_errors(error, kind):
     assert str(raised).startswith("read acct/box/k: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('ConnectError("dns error", "Name or service not known")', "its name is not known; check the account name"),
+        ('ConnectError("dns error", "Temporary failure in name resolution")', "its name is not known"),
+        ("kind: Connect, invalid peer certificate: UnknownIssuer", "certificate is not trusted"),
+        ("kind: Connect, Os { code: 111, kind: ConnectionRefused }", "it refuses connections"),
+        ("kind: Connect, Os { code: 101, kind: NetworkUnreachable }", "it cannot be reached"),
+        ("kind: Timeout", "it does not answer in time"),
+    ],
+)
+def test_why_obstore_reached_nobody(text, says):
+    raised = azure_errors.from_obstore("read acct/box/k", PLACE, GenericError(text))
+    assert f"read acct/box/k: cannot reach acct.blob.core.windows.net: {says}" in str(raised)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Max retries exceeded with url: /?sig=SECRET (Caused by NameResolutionError(...))", "its name is not known"),
+        ("NewConnectionError: [Errno 111] Connection refused /?sig=SECRET", "it refuses connections"),
+        ("SSLCertVerificationError: CERTIFICATE_VERIFY_FAILED", "certificate is not trusted"),
+        ("something new /?sig=SECRET", "the connection failed"),
+    ],
+)
+def test_why_the_sdk_reached_nobody(text, says):
+    reason = azure_errors.why_unreachable(Exception(text))
+    assert says in reason
+    assert "SECRET" not in reason
+
+
 def test_the_end_of_a_blob_is_told_from_failures():
     assert azure_errors.is_past_the_end(GenericError(status_text(416, "InvalidRange")))
     assert azure_errors.is_past_the_end(GenericError("source: StartTooLarge {requested: 10, length: 10}"))
