@@ -86,7 +86,7 @@ def test_obstore_errors(error, kind):
     [
         ('ConnectError("dns error", "Name or service not known")', "its name is not known; check the account name"),
         ('ConnectError("dns error", "Temporary failure in name resolution")', "its name is not known"),
-        ("kind: Connect, invalid peer certificate: UnknownIssuer", "certificate is not trusted"),
+        ("kind: Connect, invalid peer certificate: UnknownIssuer", "its TLS certificate is not trusted"),
         ("kind: Connect, Os { code: 111, kind: ConnectionRefused }", "it refuses connections"),
         ("kind: Connect, Os { code: 101, kind: NetworkUnreachable }", "it cannot be reached"),
         ("kind: Timeout", "it does not answer in time"),
