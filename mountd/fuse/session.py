@@ -1,14 +1,16 @@
 """One pyfuse3 session: mount, serve, unmount. pyfuse3 keeps its session in module globals: one for each process."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from urllib.parse import quote
 
 import pyfuse3
 import trio
 
 from mountd.errors import SetupError
+from mountd.fuse import mount_table
 from mountd.fuse.fastpath import FastPath, fuse_descriptors
+from mountd.fuse.mount_table import MountEntry
 from mountd.fuse.operations import Operations
 from mountd.fuse.tuning import tune
 from mountd.observe.logs import get_logger
@@ -39,6 +41,7 @@ class Session:
         if allow_other:
             self._options.add("allow_other")
         self._stop = trio.Event()
+        self._mounted: MountEntry | None = None
         self.tuning: dict[str, str] = {}
         """What the kernel was told, for people."""
 
@@ -62,9 +65,11 @@ class Session:
                 f"mount {self._mountpoint}: the kernel or fusermount3 refused; check that /dev/fuse exists and may be "
                 "opened, that fuse3 is installed, and for --allow-other that /etc/fuse.conf says user_allow_other"
             ) from error
-        fast = self._fast_path(fuse_descriptors() - before)
-        try:
-            self.tuning = tune(self._mountpoint)
+        with ExitStack() as ending:
+            ending.callback(self._close)
+            self._mounted = mount_table.mount_at(self._mountpoint)
+            ending.callback(self._fast_path(fuse_descriptors() - before))
+            self.tuning = tune(self._mounted)
             for setting, outcome in self.tuning.items():
                 log.info("kernel setting", setting=setting, outcome=outcome)
             async with trio.open_nursery() as nursery:
@@ -73,11 +78,14 @@ class Session:
                 # A session that fails here leaves by an exception: the supervisor sees the worker end and mends it.
                 await pyfuse3.main(min_tasks=IDLE_TASKS, max_tasks=TASKS)
                 nursery.cancel_scope.cancel()
-        finally:
-            fast()
-            with suppress(RuntimeError):
-                pyfuse3.close(unmount=True)
         return "stopped" if self._stop.is_set() else "unmounted"
+
+    def _close(self) -> None:
+        """Unmount and close; a mount that somebody made here after this one was detached is left alone."""
+        top = mount_table.mount_at(self._mountpoint)
+        ours = self._mounted is None or (top is not None and top.mount_id == self._mounted.mount_id)
+        with suppress(RuntimeError):
+            pyfuse3.close(unmount=ours)
 
     def _fast_path(self, descriptors: set[int]) -> Callable[[], None]:
         """Install the fast path and return what removes it."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mountd.fuse import fusectl, mount_table
+from mountd.fuse import fusectl
+from mountd.fuse.mount_table import MountEntry
 
 READ_AHEAD_KIB = 4096
 """One stream through pyfuse3 reads 0.4 GB/s with the kernel's 128 KiB and 4 GB/s from 1 MiB on; 4 MiB keeps four
@@ -23,9 +24,8 @@ CONGESTION = MAX_BACKGROUND * 3 // 4
 BDI = Path("/sys/class/bdi")
 
 
-def tune(mountpoint: str) -> dict[str, str]:
-    """Raise the limits of the mount at `mountpoint`; return what was set or why not, for people."""
-    entry = mount_table.mount_at(mountpoint)
+def tune(entry: MountEntry | None) -> dict[str, str]:
+    """Raise the limits of the mount `entry`; return what was set or why not, for people."""
     if entry is None:
         return {"read-ahead": "kernel default: the mount is not in the mount table"}
     minor = int(entry.device.partition(":")[2])
