@@ -1,5 +1,6 @@
 """`mountd download` and `mountd upload`."""
 
+import gc
 import json
 import os
 import signal
@@ -101,6 +102,8 @@ def _run(work: "Callable[[Progress], Awaitable[TransferReport]]", verb: str, *, 
 
     from mountd.transfer.progress import Progress
 
+    # Measured on small files: at the default threshold the collector's passes cost a tenth of the time.
+    gc.set_threshold(10_000, 20, 20)
     progress = Progress()
     outcome = trio.run(_supervise, work, progress, None if quiet else verb)
     if isinstance(outcome, signal.Signals):

@@ -54,6 +54,7 @@ async def download(
                 "choose another target"
             )
     store = open_store(location.store, policy=RetryPolicy())
+    progress.watch(store.in_flight)
     try:
         return await download_tree(store, location.path, target, overwrite=overwrite, progress=progress, limits=limits)
     finally:

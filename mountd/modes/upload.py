@@ -50,6 +50,7 @@ async def upload(
     if isinstance(location.store, LocalSpec):
         leave_out = await Lane("paths", 1).run(_target_directory, location, location.store, source)
     store = open_store(location.store, policy=RetryPolicy())
+    progress.watch(store.in_flight)
     try:
         return await upload_tree(
             source,

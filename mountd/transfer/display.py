@@ -11,6 +11,9 @@ BAR_EVERY_S = 0.1
 LINE_EVERY_S = 10.0
 """In a log file a line is for whoever comes back later and wonders whether it still moves."""
 
+TOLD_FROM = 50
+"""The time left is told once a fiftieth is done: before that it is a guess about the first connections."""
+
 
 async def show(progress: Progress, verb: str, stream: TextIO) -> None:
     """Show `progress` on `stream` until cancelled.
@@ -32,11 +35,15 @@ def line(progress: Progress, verb: str, rate: float) -> str:
     files = f"{progress.files_done} of {progress.files_found}{'' if progress.listed else '+'} files"
     parts = [f"{verb} {files}", size, f"{format_size(rate)}/s"]
     left = remaining_s(progress, rate)
-    if left is not None:
+    if left is not None and progress.size_done * TOLD_FROM >= progress.size_found:
         parts.append(f"{format_duration(left)} left")
     for count, what in ((progress.skipped, "skipped"), (progress.failed, "not transferred")):
         if count:
             parts.append(f"{count} {what}")
+    insisting = progress.insisting()
+    if insisting:
+        failing = f"{len(insisting)} failing request{'' if len(insisting) == 1 else 's'}"
+        parts.append(f"{failing} tried again for {insisting[0].seconds:.0f} s so far")
     return ", ".join(parts)
 
 

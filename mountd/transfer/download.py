@@ -7,7 +7,6 @@
   whole.
 """
 
-import contextlib
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +16,7 @@ from mountd.aio.threads import Lane
 from mountd.errors import (
     DeniedError,
     ExistsError,
-    IsDirectoryError,
     MountdError,
-    NotDirectoryError,
     NotFoundError,
     UnavailableError,
     UsageError,
@@ -29,6 +26,7 @@ from mountd.transfer.crew import run_together
 from mountd.transfer.destination import Destination, Present, Wanted
 from mountd.transfer.fetch import Fetcher
 from mountd.transfer.limits import TransferLimits
+from mountd.transfer.look import look
 from mountd.transfer.plan import FILE_AND_DIRECTORY, DownloadPlan, PlannedFile, Refusal, refusal_reason
 from mountd.transfer.progress import Progress
 from mountd.transfer.report import DownloadReport, printable
@@ -64,7 +62,7 @@ async def download_tree(
     """
     started = trio.current_time()
     limits = limits or TransferLimits()
-    info, first = await _look(store, path)
+    info, first = await look(store, path)
     disk = Lane("transfer-disk", limits.disk_threads)
     destination = await disk.run(partial(Destination, target, f"{store.name}/{path}", overwrite=overwrite))
     tally = Tally(progress, limits.failures_in_a_row, (UnavailableError, DeniedError))
@@ -89,40 +87,6 @@ async def download_tree(
         problems=tuple(tally.problems.kept),
         single_file=target / _name(path) if first is None else None,
     )
-
-
-async def _look(store: Store, path: str) -> tuple[ObjectInfo | None, Page | None]:
-    """Return the object that `path` names and the first page with something in it of the directory that it names."""
-    if not path:
-        return None, await store.walk_page("")
-    info: ObjectInfo | None = None
-    page: Page | None = None
-    marked = False
-
-    async def stat() -> None:
-        nonlocal info, marked
-        try:
-            info = await store.stat(path)
-        except IsDirectoryError:
-            marked = True
-        except (NotFoundError, NotDirectoryError):
-            pass
-
-    async def walk() -> None:
-        nonlocal page
-        with contextlib.suppress(NotDirectoryError):
-            page = await store.walk_page(path)
-            while page.next is not None and not (page.objects or page.directories):
-                page = await store.walk_page(path, page.next)
-
-    await run_together([stat, walk])
-    if page is not None and (page.objects or page.directories or marked):
-        return info, page
-    if info is not None:
-        return info, None
-    if await store.is_directory(path):
-        return None, page
-    raise NotFoundError(f"{store.name}/{printable(path)}: there is no such object or directory; check the path")
 
 
 class _Run:

@@ -14,6 +14,7 @@ import hashlib
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def write_whole(final: Path, data: memoryview, mtime_ns: int, *, overwrite: bool
     try:
         os.ftruncate(descriptor, 0)
         _write_all(descriptor, data, 0)
+        os.fdatasync(descriptor)
         return _publish(descriptor, paths, len(data), mtime_ns, overwrite=overwrite)
     except BaseException:
         paths.part.unlink(missing_ok=True)
@@ -120,7 +122,8 @@ class PartFile:
                 if due:
                     self._since_sync = 0
             if due:
-                os.fdatasync(self._descriptor)
+                with self._distrust():
+                    os.fdatasync(self._descriptor)
                 self._journal.record_synced(recorded)
 
     def publish(self, *, overwrite: bool) -> os.stat_result:
@@ -134,6 +137,8 @@ class PartFile:
         with self._guard:
             if self.missing():
                 raise CorruptError(f"write {printable(str(self._paths.final))}: ranges are missing")
+            with self._distrust():
+                os.fdatasync(self._descriptor)
             left = _publish(self._descriptor, self._paths, self._info.size, self._info.mtime_ns, overwrite=overwrite)
             self._paths.journal.unlink(missing_ok=True)
             return left
@@ -141,6 +146,15 @@ class PartFile:
     def close(self) -> None:
         """Let go of the files; what is unfinished stays for another run."""
         self._guard.close()
+
+    @contextlib.contextmanager
+    def _distrust(self) -> Iterator[None]:
+        """A sync that failed in the body may have lost any range, and the next one would not say so: start afresh."""
+        try:
+            yield
+        except OSError:
+            self._paths.journal.unlink(missing_ok=True)
+            raise
 
     def _range(self, number: int) -> ByteRange:
         start = number * self._range_bytes
@@ -197,8 +211,8 @@ def _write_all(descriptor: int, data: memoryview, start: int) -> None:
 
 
 def _publish(descriptor: int, paths: PartPaths, size: int, mtime_ns: int, *, overwrite: bool) -> os.stat_result:
+    """Name a file whose data is on the disk."""
     os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-    os.fdatasync(descriptor)
     length = os.fstat(descriptor).st_size
     if length != size:
         raise CorruptError(f"write {printable(str(paths.final))}: {length} bytes on disk instead of {size}")

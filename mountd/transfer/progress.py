@@ -4,7 +4,10 @@ Pure: no clock, no terminal. The rate is taken over a window of the recent past,
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from mountd.stores.guarded import InFlight
 
 RATE_WINDOW_S = 10.0
 """Long enough to be steady, short enough to show a stall."""
@@ -27,6 +30,16 @@ class Progress:
     failed: int = 0
     restarted: int = 0
     """Files begun anew because they changed while they were read."""
+
+    _in_flight: Callable[[], Sequence[InFlight]] = field(default=tuple, repr=False, compare=False)
+
+    def watch(self, in_flight: Callable[[], Sequence[InFlight]]) -> None:
+        """Let viewers see the store's requests: a transfer that stands still has a reason."""
+        self._in_flight = in_flight
+
+    def insisting(self) -> list[InFlight]:
+        """Return the requests that failed and are being tried again, the longest first."""
+        return [call for call in self._in_flight() if call.tries > 1]
 
     def found(self, size: int) -> None:
         """Count one more file to transfer."""

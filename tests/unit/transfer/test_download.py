@@ -72,6 +72,17 @@ async def test_the_whole_store_and_a_single_object(store, target, tmp_path):
     assert report.single_file == tmp_path / "one" / "big"
 
 
+async def test_a_credential_for_one_object_is_enough_for_it(store, target):
+    async def deny(method, key):
+        if method in {"walk_page", "list_page", "is_directory"}:
+            raise DeniedError("reading only")
+
+    store.on_call = deny
+    assert (await get(store, target, "data/a")).files == 1
+    with pytest.raises(DeniedError):
+        await get(store, target, "data")
+
+
 async def test_an_empty_store_and_an_empty_directory_are_no_errors(target, tmp_path):
     assert (await get(MemoryStore(), target)).files == 0
     assert target.is_dir()

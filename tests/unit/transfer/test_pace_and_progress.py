@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from mountd.errors import NoRoomError, UnsafeError
+from mountd.stores.guarded import InFlight
 from mountd.transfer.display import LINE_EVERY_S, line, show
 from mountd.transfer.in_flight import FIRST_BYTES, BytesInFlight
 from mountd.transfer.limits import TransferLimits
@@ -127,6 +128,20 @@ async def test_a_reader_that_went_away_ends_no_transfer(autojump_clock):
 def test_the_line_names_what_was_not_transferred():
     progress = Progress(skipped=2, failed=3, listed=True)
     assert line(progress, "uploading", 0.0).endswith("2 skipped, 3 not transferred")
+
+
+def test_a_transfer_that_stands_still_says_why():
+    progress = Progress()
+    assert "tried again" not in line(progress, "downloading", 0.0)
+    progress.watch(lambda: [InFlight("list", "", 41.2, 7), InFlight("read", "a", 3.0, 1)])
+    assert line(progress, "downloading", 0.0).endswith("1 failing request tried again for 41 s so far")
+
+
+def test_the_time_left_is_no_guess():
+    progress = Progress(files_found=2, size_found=1000, size_done=19, listed=True)
+    assert "left" not in line(progress, "downloading", 10.0)
+    progress.kept(1)
+    assert "10 s left" in line(progress, "downloading", 98.0)
 
 
 def report(**changes):

@@ -1,5 +1,6 @@
 """A file in the making: locks, versions, the moment it gets its name."""
 
+import errno
 import os
 import threading
 
@@ -28,6 +29,11 @@ def paths(tmp_path):
 def fill(part):
     for piece in part.missing():
         part.write(piece.start, memoryview(DATA)[piece.start : piece.stop])
+
+
+def fill_and_publish(part):
+    fill(part)
+    part.publish(overwrite=False)
 
 
 def left_in(directory):
@@ -197,3 +203,35 @@ def test_syncs_are_recorded_now_and_then(paths, monkeypatch):
     part.write(1024, memoryview(DATA)[1024:2048])
     assert paths.journal.read_bytes().endswith(b"r 0\nr 1\ns 2\n")
     part.close()
+
+
+@pytest.mark.parametrize("when", ["while it grows", "at the end"])
+def test_a_sync_that_fails_makes_everything_before_it_doubtful(paths, monkeypatch, when):
+    """The kernel forgets pages that it could not write, and reports that once."""
+
+    def fail(_descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("mountd.transfer.part.SYNC_EVERY", 2 if when == "while it grows" else 100)
+    part = PartFile(paths, "s", info(), RANGE)
+    with monkeypatch.context() as patched:
+        patched.setattr("mountd.transfer.part.os.fdatasync", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            fill_and_publish(part)
+    part.close()
+    again = PartFile(paths, "s", info(), RANGE)
+    assert again.finished_bytes == 0
+    fill(again)
+    again.publish(overwrite=False)
+    again.close()
+    assert paths.final.read_bytes() == DATA
+
+
+def test_a_small_file_that_cannot_be_synced_gets_no_name(paths, monkeypatch):
+    def fail(_descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("mountd.transfer.part.os.fdatasync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_whole(paths.final, memoryview(DATA), MTIME, overwrite=False)
+    assert left_in(paths.final.parent) == []
