@@ -36,8 +36,8 @@ class MountdError(Exception):
 
     @property
     def message(self) -> str:
-        """The one line meant for people."""
-        return " ".join(str(self).split())
+        """The one line meant for people, printable anywhere: names need not be UTF-8."""
+        return " ".join(str(self).split()).encode("utf-8", "backslashreplace").decode()
 
 
 class UsageError(MountdError):
