@@ -51,9 +51,8 @@ def download(
 
     An interrupted download goes on where it was when the same command is run again.
     """
-    from mountd.modes.download import download as run_download
-
     location = _resolve(source, workspace, must_exist=True)
+    from mountd.modes.download import download as run_download  # after the input is known to be right
 
     async def work(progress: "Progress") -> "TransferReport":
         return await run_download(location, directory, overwrite=overwrite, progress=progress)
@@ -77,9 +76,8 @@ def upload(
 
     For a file, a TARGET that ends in the file's own name is the object itself.
     """
-    from mountd.modes.upload import upload as run_upload
-
     location = _resolve(target, workspace, must_exist=False)
+    from mountd.modes.upload import upload as run_upload  # after the input is known to be right
 
     async def work(progress: "Progress") -> "TransferReport":
         return await run_upload(source, location, overwrite=overwrite, progress=progress)

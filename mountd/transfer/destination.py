@@ -53,6 +53,7 @@ class Destination:
         self._root = root
         # Directories that are known to be inside and writable, or why they are not.
         self._directories: dict[str, str | None] = {"": None}
+        self._touched = {""}  # directories whose entries are to be brought to the disk
         try:
             root.mkdir(parents=True, exist_ok=True)
             self._real_root = root.resolve(strict=True)
@@ -108,9 +109,8 @@ class Destination:
         Raises:
             MountdError: the file system refuses.
         """
-        for relative, reason in self._directories.items():
-            if reason is None:
-                self._sync_directory(self._root / relative)
+        for relative in self._touched:
+            self._sync_directory(self._root / relative)
         if self._journal is not None and not unfinished:
             self._journal.remove()
 
@@ -121,6 +121,7 @@ class Destination:
             self._journal.close()
 
     def _record(self, wanted: Wanted, left: os.stat_result) -> None:
+        self._touched.add(wanted.relative.rpartition("/")[0])
         if self._journal is not None:
             self._journal.record(wanted.relative, wanted.info.etag, left)
 
@@ -148,16 +149,18 @@ class Destination:
         if relative not in self._directories:
             parent = relative.rpartition("/")[0]
             reason = self._ensure(parent)
-            self._directories[relative] = reason if reason is not None else self._make(self._root / relative)
+            self._directories[relative] = reason if reason is not None else self._make(relative, parent)
         return self._directories[relative]
 
-    def _make(self, path: Path) -> str | None:
+    def _make(self, relative: str, parent: str) -> str | None:
+        path = self._root / relative
         try:
             path.mkdir()
         except FileExistsError:
             return self._check(path)
         except OSError as error:
             return reason_of(local_error(error, "make the directory", path))
+        self._touched.add(parent)
         return None
 
     def _check(self, path: Path) -> str | None:

@@ -101,3 +101,17 @@ def test_a_target_that_cannot_be_written_is_denied(tmp_path, monkeypatch):
     monkeypatch.setattr("mountd.transfer.destination.os.access", lambda _path, _mode: False)
     with pytest.raises(DeniedError, match="permission denied"):
         Destination(tmp_path, "s", overwrite=False)
+
+
+def test_the_directories_that_got_new_names_are_synced_and_no_others(tmp_path, monkeypatch):
+    (tmp_path / "old" / "skipped").mkdir(parents=True)
+    (tmp_path / "old" / "skipped" / "f").touch()
+    destination = Destination(tmp_path, "s", overwrite=False)
+    for item in destination.place([planned("old/skipped/f"), planned("old/new/f"), PlannedDirectory("empty/deep")]):
+        if isinstance(item, Wanted):
+            destination.write(item, memoryview(b"x"))
+    synced = []
+    monkeypatch.setattr(destination, "_sync_directory", lambda path: synced.append(str(path.relative_to(tmp_path))))
+    destination.finish(unfinished=False)
+    assert sorted(synced) == [".", "empty", "old", "old/new"]
+    destination.close()
