@@ -8,6 +8,8 @@ with status 0, and that it had nothing to complain about but what was expected.
 import base64
 import contextlib
 import json
+import os
+import select
 import signal
 import socket
 import subprocess
@@ -25,37 +27,98 @@ LIFETIME_S = 110.0
 """A server that hung would hang the test with it, in a system call that no signal ends: a thread kills it first."""
 
 
-class FuseServer:
-    """One mount and its process."""
+class Launcher:
+    """A process that forks servers: importing what they need takes much longer than mounting."""
 
-    def __init__(self, directory, objects=None, **options):
-        """Mount at `directory/mnt`; `objects` are keys with their bytes, `options` those of `fuse_server_main`."""
-        self.path = directory / "mnt"
-        self.path.mkdir(parents=True)
-        self._stderr_path = directory / "stderr"
-        self._expected = []
-        self._buffered = b""
-        self.end_reason = None
-        ours, theirs = socket.socketpair()
-        ours.settimeout(ANSWER_S)
-        self._control = ours
+    def __init__(self):
+        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._orders.settimeout(ANSWER_S)
         self._lock = threading.Lock()
-        with theirs, self._stderr_path.open("wb") as stderr:
-            self.process = subprocess.Popen(
+        with theirs:
+            self._process = subprocess.Popen(
                 [
                     sys.executable,
                     *("-X", "dev", "-W", "error"),
                     *("-m", "tests.support.fuse_server_main"),
                     str(theirs.fileno()),
-                    str(self.path),
-                    json.dumps(options),
                 ],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stderr=stderr,
                 pass_fds=[theirs.fileno()],
             )
-        self._watchdog = threading.Timer(LIFETIME_S, self.process.kill)
+
+    def start(self, mountpoint, options, descriptors):
+        """Fork a server that owns copies of `descriptors`, its control channel and its standard error."""
+        return ForkedProcess(self, self._ask(descriptors, do="start", mountpoint=mountpoint, options=options))
+
+    def status(self, pid):
+        """Return how a server that has ended did so, as `subprocess` shows it; once for each."""
+        return self._ask([], do="status", pid=pid)
+
+    def close(self):
+        """End the launcher."""
+        self._orders.close()
+        assert self._process.wait(ANSWER_S) == 0
+
+    def _ask(self, descriptors, **order):
+        with self._lock:
+            socket.send_fds(self._orders, [json.dumps(order).encode()], descriptors)
+            return json.loads(self._orders.recv(1 << 16))
+
+
+class ForkedProcess:
+    """A child of the launcher, with what `subprocess.Popen` offers."""
+
+    def __init__(self, launcher, pid):
+        self.pid = pid
+        self._launcher = launcher
+        self._descriptor = os.pidfd_open(pid)
+        self._status = None
+
+    def poll(self):
+        """Return the exit status, or None while it runs."""
+        return self._status if self._ended(0) else None
+
+    def wait(self, timeout_s):
+        """Return the exit status."""
+        assert self._ended(timeout_s), f"process {self.pid} did not end within {timeout_s} s"
+        return self._status
+
+    def send_signal(self, number):
+        """Send a signal, if it still runs."""
+        if self._status is None:
+            signal.pidfd_send_signal(self._descriptor, number)
+
+    def _ended(self, timeout_s):
+        waiting = select.poll()
+        waiting.register(self._descriptor, select.POLLIN)
+        if self._status is None and waiting.poll(timeout_s * 1000):
+            self._status = self._launcher.status(self.pid)
+            os.close(self._descriptor)
+        return self._status is not None
+
+
+class FuseServer:
+    """One mount and its process."""
+
+    def __init__(self, launcher, directory, objects=None, *, mountpoint=None, **options):
+        """Mount at `mountpoint`, by default `directory/mnt`.
+
+        `objects` are keys with their bytes, `options` those of `fuse_server_main`.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = mountpoint or directory / "mnt"
+        if mountpoint is None:
+            self.path.mkdir()
+        self._stderr_path = directory / "stderr"
+        self._expected = []
+        self._buffered = b""
+        self._control, theirs = socket.socketpair()
+        self._control.settimeout(ANSWER_S)
+        self._lock = threading.Lock()
+        with theirs, self._stderr_path.open("wb") as stderr:
+            self.process = launcher.start(str(self.path), options, [theirs.fileno(), stderr.fileno()])
+        self._watchdog = threading.Timer(LIFETIME_S, self.process.send_signal, [signal.SIGKILL])
         self._watchdog.daemon = True
         self._watchdog.start()
         try:
@@ -167,6 +230,11 @@ class FuseServer:
         """Wait until the process has ended by itself and return its status."""
         return self.process.wait(timeout_s)
 
+    def end_reason(self):
+        """Wait until the process has ended by itself, and return why it says it did."""
+        assert self.wait() == 0
+        return self._receive()["reason"]
+
     def close(self):
         """Unmount, and check that the mount ended as it should."""
         try:
@@ -175,6 +243,8 @@ class FuseServer:
                 if self.mounted():
                     self.unmount()
             status = self.wait()
+            if status == -signal.SIGKILL:
+                return  # by `kill`
             assert not self.mounted(), "the mount outlived its process"
             assert status == 0, f"status {status}: {self.stderr()}"
             complaints = self.complaints()
@@ -183,14 +253,15 @@ class FuseServer:
             self._end()
 
     def kill(self):
-        """End a process that is expected not to end by itself, and its mount."""
-        self._end()
+        """End the process with SIGKILL; its mount stays, dead."""
+        self.process.send_signal(signal.SIGKILL)
+        self.wait()
 
     def _end(self):
         self._watchdog.cancel()
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.process.send_signal(signal.SIGKILL)
+            self.wait()
         self._control.close()
         with contextlib.suppress(mount_table.NotFoundError):
             mount_table.unmount(str(self.path), lazy=True)
@@ -200,7 +271,7 @@ class FuseServer:
             data = self._control.recv(1 << 20)
             if not data:
                 self.process.wait(ANSWER_S)
-                raise AssertionError(f"the server ended: {self.stderr()}")
+                raise AssertionError(f"the server has ended: {self.stderr()}")
             self._buffered += data
         line, _, self._buffered = self._buffered.partition(b"\n")
         return json.loads(line)
@@ -233,13 +304,21 @@ def _text(data):
     return base64.b64encode(data).decode()
 
 
+@pytest.fixture(scope="session")
+def fuse_launcher():
+    """Start the launcher with the first test that needs a mount."""
+    launcher = Launcher()
+    yield launcher
+    launcher.close()
+
+
 @pytest.fixture
-def serve(tmp_path):
+def serve(fuse_launcher, tmp_path):
     """Return a function that starts a `FuseServer`; all of them are closed and checked after the test."""
     started = []
 
     def start(objects=None, **options):
-        server = FuseServer(tmp_path / f"server{len(started)}", objects, **options)
+        server = FuseServer(fuse_launcher, tmp_path / f"server{len(started)}", objects, **options)
         started.append(server)
         return server
 
@@ -248,12 +327,12 @@ def serve(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def serve_module(tmp_path_factory):
+def serve_module(fuse_launcher, tmp_path_factory):
     """Return a function like `serve` whose mounts live as long as the module's tests."""
     started = []
 
     def start(objects=None, **options):
-        server = FuseServer(tmp_path_factory.mktemp("fuse") / "server", objects, **options)
+        server = FuseServer(fuse_launcher, tmp_path_factory.mktemp("fuse") / "server", objects, **options)
         started.append(server)
         return server
 

@@ -1,8 +1,10 @@
 """The process behind `fuse_server`: a real mount of a `MemoryStore`, and a tiny control channel beside it.
 
-Started as `python -m tests.support.fuse_server_main CONTROL_FD MOUNTPOINT OPTIONS`. The mount is put together as
-`modes/mount.py` does it. Every line on the control channel is a command as JSON, `{"do": NAME, …}`; the answer is
-`{"result": …}` or `{"error": TEXT}`. Unasked for come `{"event": "ready"}` and `{"event": "ended", "reason": …}`.
+Started as `python -m tests.support.fuse_server_main LAUNCHER_FD`, it is a launcher, which has imported everything and
+forks a server for each `{"do": "start", …}` that it receives along with the server's control channel and standard
+error. The mount is put together as `modes/mount.py` does it. Every line on a control channel is a command as JSON,
+`{"do": NAME, …}`; the answer is `{"result": …}` or `{"error": TEXT}`. Unasked for come `{"event": "ready"}` and
+`{"event": "ended", "reason": …}`.
 """
 
 import base64
@@ -14,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from functools import partial
 
 import pyfuse3
 import trio
@@ -50,12 +53,13 @@ class Faults:
         self._gate = trio.Event()
         self.blocked = 0
 
-    def add(
-        self, *, method=None, key=None, skip=0, times=None, error=None, message="injected", delay_s=0.0, block=False
-    ):
-        """Add a rule: calls of `method` for `key` (None: any) after the first `skip`, `times` of them."""
-        rule = {"method": method, "key": key, "skip": skip, "times": times}
-        self._rules.append(rule | {"error": error, "message": message, "delay_s": delay_s, "block": block})
+    def add(self, *, method=None, key=None, skip=0, times=None, **what):
+        """Add a rule: calls of `method` for `key` (None: any) after the first `skip`, `times` of them.
+
+        What happens to them, in this order: `run` is called, `block` until the faults are cleared, `delay_s`, `error`
+        with `message`.
+        """
+        self._rules.append({"method": method, "key": key, "skip": skip, "times": times} | what)
 
     def clear(self):
         """Forget the rules and let go of what is blocked."""
@@ -75,15 +79,17 @@ class Faults:
                 if rule["times"] == 0:
                     continue
                 rule["times"] -= 1
-            if rule["block"]:
+            if "run" in rule:
+                rule["run"]()
+            if rule.get("block"):
                 self.blocked += 1
                 try:
                     await self._gate.wait()
                 finally:
                     self.blocked -= 1
-            await trio.sleep(rule["delay_s"])
-            if rule["error"] is not None:
-                raise error_class(rule["error"])(rule["message"])
+            await trio.sleep(rule.get("delay_s", 0))
+            if "error" in rule:
+                raise error_class(rule["error"])(rule.get("message", "injected"))
             return
 
 
@@ -150,6 +156,25 @@ class Server:
 
     def do_fault(self, **rule):
         self.faults.add(**rule)
+
+    def do_replace_at(self, method, key, version, size, skip=0):
+        """Replace an object at the moment of a call, before it is answered."""
+        self.faults.add(
+            method=method, key=key, skip=skip, times=1, run=partial(self.do_set_version, key, version, size)
+        )
+
+    def do_replace_pattern(self, key, pattern, requests, size):
+        """Replace an object at those of the next requests whose bit in `pattern` is set, the first one's the lowest.
+
+        Questions whether a directory has the name are not counted.
+        """
+        self.faults.add(method="is_directory")
+        for request in range(requests):
+            rule = {"key": key, "times": 1}
+            if pattern >> request & 1:
+                version = 3 + request
+                rule["run"] = partial(self.do_set_version, key, version, size + version)
+            self.faults.add(**rule)
 
     def do_clear_faults(self):
         self.faults.clear()
@@ -279,19 +304,39 @@ async def run(control, mountpoint, options):
     return 0 if not reason.startswith("failed") else 5
 
 
-def main():
-    """Run until unmounted or told to stop."""
-    number, mountpoint, text = sys.argv[1:]
-    options = json.loads(text)
+def serve(control, mountpoint, options):
+    """Run one server until it is unmounted or told to stop, and return its exit status."""
     if options.get("without_hook"):
         fastpath.WAIT = "_a_name_that_this_pyfuse3_does_not_have"
     logs.configure(level="info")
-    control = socket.socket(fileno=int(number))
     control.setblocking(False)
     with control:
-        status = trio.run(run, control, mountpoint, options)
-    sys.exit(status)
+        return trio.run(run, control, mountpoint, options)
+
+
+def launch(orders):
+    """Fork servers until the other side of `orders` is gone; return in each of them with its exit status."""
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(orders, 1 << 20, 2)
+        if not data:
+            return 0
+        order = json.loads(data)
+        if order["do"] == "status":
+            answer = os.waitstatus_to_exitcode(os.waitpid(order["pid"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                orders.close()
+                control, stderr = descriptors
+                os.dup2(stderr, 2)
+                os.close(stderr)
+                return serve(socket.socket(fileno=control), order["mountpoint"], order["options"])
+            for descriptor in descriptors:
+                os.close(descriptor)
+        orders.send(json.dumps(answer).encode())
 
 
 if __name__ == "__main__":
-    main()
+    with socket.socket(fileno=int(sys.argv[1])) as the_orders:
+        exit_status = launch(the_orders)
+    sys.exit(exit_status)
