@@ -49,7 +49,8 @@ def download(
 ) -> None:
     """Copy a datastore, a directory of it or one file to DIR.
 
-    An interrupted download goes on where it was when the same command is run again.
+    An interrupted download goes on where it was when the same command is run again. The exit status is 7 if some files
+    could not be transferred; they are named, and the rest is there.
     """
     location = _resolve(source, workspace, must_exist=True)
     from mountd.modes.download import download as run_download  # after the input is known to be right
@@ -74,7 +75,8 @@ def upload(
 ) -> None:
     """Copy the contents of the directory SRC, or the file SRC, to a directory in storage.
 
-    For a file, a TARGET that ends in the file's own name is the object itself.
+    For a file, a TARGET that ends in the file's own name is the object itself. The exit status is 7 if some files could
+    not be transferred; they are named, and the rest is there.
     """
     location = _resolve(target, workspace, must_exist=False)
     from mountd.modes.upload import upload as run_upload  # after the input is known to be right
