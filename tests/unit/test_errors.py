@@ -16,7 +16,7 @@ def test_the_tree_in_the_docstring_is_the_tree():
     drawn = {
         line.strip("│├└─ ").split()[0]: line
         for line in (errors.__doc__ or "").splitlines()
-        if " exit " in line and "E" in line
+        if "Error " in line and " exit " in line
     }
     declared = {
         name: kind for name, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MountdError)
