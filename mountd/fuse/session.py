@@ -10,6 +10,7 @@ import trio
 from mountd.errors import SetupError
 from mountd.fuse import mount_table
 from mountd.fuse.fastpath import FastPath, fuse_descriptors
+from mountd.fuse.interrupts import regular_interrupts
 from mountd.fuse.mount_table import MountEntry
 from mountd.fuse.operations import Operations
 from mountd.fuse.tuning import tune
@@ -72,6 +73,7 @@ class Session:
             self.tuning = tune(self._mounted)
             for setting, outcome in self.tuning.items():
                 log.info("kernel setting", setting=setting, outcome=outcome)
+            ending.enter_context(regular_interrupts())
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._end_on_request, nursery.cancel_scope)
                 started()
