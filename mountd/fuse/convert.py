@@ -63,9 +63,8 @@ class AttributeMaker:
 
 
 def to_errno(error: BaseException) -> int:
-    """Return the errno that stands for `error`."""
-    if isinstance(error, MountdError):
-        return error.errno
-    if isinstance(error, OSError) and error.errno:
-        return error.errno
-    return errno.EIO
+    """Return the errno that stands for `error`.
+
+    An `OSError` is a bug like any other: its errno speaks of some file of ours, not of the one that was asked for.
+    """
+    return error.errno if isinstance(error, MountdError) else errno.EIO

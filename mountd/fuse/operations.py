@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import pyfuse3
+import trio
 
 from mountd.errors import MountdError
 from mountd.fuse.convert import FOREVER_S, AttributeMaker, to_errno
@@ -67,6 +68,11 @@ class Operations(pyfuse3.Operations):
         self._fs = filesystem
         self._attributes = attributes
         self.unexpected_errors = 0
+        self.initialised = trio.Event()
+        """Set as INIT, the first request of all, is being answered; who waits for it runs when it has been."""
+
+    def init(self) -> None:
+        self.initialised.set()
 
     @handler
     async def lookup(

@@ -53,7 +53,7 @@ class Session:
     async def serve(self, *, started: Callable[[], None]) -> str:
         """Mount and serve until somebody unmounts ("unmounted") or `request_stop` is called ("stopped").
 
-        Calls `started` when the mount is in the mount table and requests are about to be answered.
+        Calls `started` when the mount is in the mount table, tuned, and requests are being answered.
 
         Raises:
             SetupError: the kernel refused the mount.
@@ -70,13 +70,10 @@ class Session:
             ending.callback(self._close)
             self._mounted = mount_table.mount_at(self._mountpoint)
             ending.callback(self._fast_path(fuse_descriptors() - before))
-            self.tuning = tune(self._mounted)
-            for setting, outcome in self.tuning.items():
-                log.info("kernel setting", setting=setting, outcome=outcome)
             ending.enter_context(regular_interrupts())
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._end_on_request, nursery.cancel_scope)
-                started()
+                nursery.start_soon(self._tune, started)
                 # A session that fails here leaves by an exception: the supervisor sees the worker end and mends it.
                 await pyfuse3.main(min_tasks=IDLE_TASKS, max_tasks=TASKS)
                 nursery.cancel_scope.cancel()
@@ -99,6 +96,13 @@ class Session:
             log.warning("fast path off", reason="this pyfuse3 has no such hook")
         fast.install()
         return fast.remove
+
+    async def _tune(self, started: Callable[[], None]) -> None:
+        await self._operations.initialised.wait()  # the kernel sets its limits anew when INIT is answered
+        self.tuning = tune(self._mounted)
+        for setting, outcome in self.tuning.items():
+            log.info("kernel setting", setting=setting, outcome=outcome)
+        started()
 
     async def _end_on_request(self, serving: trio.CancelScope) -> None:
         await self._stop.wait()

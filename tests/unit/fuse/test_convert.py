@@ -1,0 +1,87 @@
+"""Errors to errnos, attributes to the kernel's."""
+
+import errno
+import stat
+
+import pytest
+
+from mountd import errors
+from mountd.errors import MountdError
+from mountd.fuse.convert import FOREVER_S, AttributeMaker, to_errno
+from mountd.vfs.attributes import Attributes
+
+MAKER = AttributeMaker(uid=12, gid=34, file_mode=0o640, dir_mode=0o750)
+ALL_ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MountdError)]
+
+
+@pytest.mark.parametrize("kind", ALL_ERRORS)
+def test_every_error_of_ours_has_an_errno_that_the_kernel_takes(kind):
+    assert to_errno(kind("what")) == kind.errno
+    assert 0 < kind.errno < 512, "anything else would be refused by the kernel, and the caller would wait for ever"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "full"),
+        FileNotFoundError(errno.ENOENT, "gone"),
+        ValueError(),
+        ExceptionGroup("", [OSError()]),
+    ],
+)
+def test_everything_else_is_a_bug_and_eio(error):
+    assert to_errno(error) == errno.EIO
+
+
+def test_a_file():
+    entry = MAKER.entry(Attributes(7, False, 1025, 1_700_000_000_123_456_789), 30.0)
+    assert entry.st_ino == 7
+    assert entry.generation == 0
+    assert entry.st_mode == stat.S_IFREG | 0o640
+    assert (entry.st_uid, entry.st_gid, entry.st_nlink, entry.st_rdev) == (12, 34, 1, 0)
+    assert (entry.st_size, entry.st_blocks, entry.st_blksize) == (1025, 3, 4096)
+    assert entry.st_mtime_ns == entry.st_ctime_ns == entry.st_atime_ns == 1_700_000_000_123_456_789
+    assert entry.entry_timeout == 30.0
+    assert entry.attr_timeout == FOREVER_S
+
+
+def test_a_directory():
+    entry = MAKER.entry(Attributes(8, True, 0, 5), 0.0)
+    assert entry.st_mode == stat.S_IFDIR | 0o750
+    assert (entry.st_nlink, entry.st_size, entry.st_blocks, entry.st_blksize) == (2, 0, 0, 1 << 20)
+    assert entry.entry_timeout == 0.0
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"), [(0, 0), (1, 1), (512, 1), (513, 2), (1 << 40, 1 << 31), ((1 << 63) - 1, 1 << 54)]
+)
+def test_sizes_up_to_the_largest(size, blocks):
+    entry = MAKER.entry(Attributes(2, False, size, 0), 1.0)
+    assert (entry.st_size, entry.st_blocks) == (size, blocks)
+
+
+@pytest.mark.parametrize("mtime_ns", [0, 1, 999_999_999, 1 << 61, -1_000_000_000, -1])
+def test_times(mtime_ns):
+    entry = MAKER.entry(Attributes(2, False, 0, mtime_ns), 1.0)
+    assert entry.st_mtime_ns == mtime_ns
+
+
+def test_answers_that_never_expire_are_asked_again_after_a_day():
+    assert MAKER.entry(Attributes(2, False, 0, 0), float("inf")).entry_timeout == FOREVER_S
+    assert MAKER.absent(float("inf")).entry_timeout == FOREVER_S
+
+
+def test_an_absent_name():
+    entry = MAKER.absent(12.5)
+    assert (entry.st_ino, entry.entry_timeout) == (0, 12.5)
+
+
+def test_one_object_serves_entry_after_entry():
+    """A listing fills the same one again and again: nothing of one entry may stay for the next."""
+    entry = MAKER.entry(Attributes(7, False, 1025, 99), 30.0)
+    for attributes, valid_s in [(Attributes(8, True, 0, 5), 1.0), (Attributes(9, False, 3, 6), 2.0)]:
+        MAKER.fill(entry, attributes, valid_s)
+        fresh = MAKER.entry(attributes, valid_s)
+        for field in ("st_ino", "st_mode", "st_nlink", "st_size", "st_blocks", "st_blksize", "st_uid", "st_gid"):
+            assert getattr(entry, field) == getattr(fresh, field)
+        assert (entry.st_mtime_ns, entry.entry_timeout) == (fresh.st_mtime_ns, fresh.entry_timeout)

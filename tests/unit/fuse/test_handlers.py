@@ -1,0 +1,98 @@
+"""Nothing but `FUSEError` leaves a request handler."""
+
+import errno
+
+import pyfuse3
+import pytest
+import trio
+
+from mountd.errors import DeadlineError, DeniedError, NotFoundError, StaleHandleError
+from mountd.fuse import operations
+from mountd.fuse.convert import AttributeMaker
+from mountd.fuse.operations import CHANGES, Operations, handler
+
+MAKER = AttributeMaker(uid=0, gid=0, file_mode=0o644, dir_mode=0o755)
+
+
+class Handlers(Operations):
+    def __init__(self, error):
+        super().__init__(None, MAKER)
+        self.error = error
+
+    @handler
+    async def statfs(self, ctx):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (NotFoundError("gone"), errno.ENOENT),
+        (DeniedError("no"), errno.EACCES),
+        (StaleHandleError("old"), errno.ESTALE),
+        (DeadlineError("late"), errno.EIO),
+        (pyfuse3.FUSEError(errno.EROFS), errno.EROFS),
+    ],
+)
+async def test_errors_meant_for_the_caller(error, expected, capsys):
+    handlers = Handlers(error)
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await handlers.statfs(None)
+    assert caught.value.errno == expected
+    assert handlers.unexpected_errors == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("bug"),
+        AssertionError("bug"),
+        OSError(errno.ENOSPC, "leaked"),
+        ExceptionGroup("two", [ValueError("one"), KeyError("other")]),
+        trio.TooSlowError(),
+        trio.ClosedResourceError("gone"),
+        StopIteration(),
+        RecursionError(),
+        MemoryError(),
+    ],
+)
+async def test_everything_else_is_eio_counted_and_logged(error, monkeypatch):
+    lines = []
+    monkeypatch.setattr(operations, "log", type("Log", (), {"exception": lambda _, *a, **k: lines.append((a, k))})())
+    handlers = Handlers(error)
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await handlers.statfs(None)
+    assert caught.value.errno == errno.EIO
+    assert handlers.unexpected_errors == 1
+    assert lines == [(("handler failed",), {"operation": "statfs"})]
+
+
+async def test_cancellation_is_nobody_s_error():
+    class Waiting(Operations):
+        @handler
+        async def statfs(self, ctx):
+            await trio.sleep_forever()
+
+    with trio.move_on_after(0) as scope:
+        await Waiting(None, MAKER).statfs(None)
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_every_change_is_refused(change):
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await getattr(Operations(None, MAKER), change)(1, b"name", 0, None)
+    assert caught.value.errno == errno.EROFS
+
+
+def test_every_request_that_changes_something_is_known():
+    reading = {
+        *("lookup", "forget", "getattr", "open", "read", "flush", "fsync", "release", "statfs"),
+        *("opendir", "readdir", "releasedir", "fsyncdir"),
+        *("readlink", "getxattr", "listxattr", "access", "poll"),
+        *("init", "stacktrace"),
+    }
+    offered = {
+        name for name in vars(pyfuse3.Operations) if not name.startswith("_") and callable(getattr(Operations, name))
+    }
+    assert offered == reading | set(CHANGES)
