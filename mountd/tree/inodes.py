@@ -32,7 +32,7 @@ class FileNode:
         self.stale = False
         """The name stands for another version, or for nothing."""
         self.delivered = False
-        """Its last byte was handed to the kernel, which probably holds its pages."""
+        """What `open` fetches was handed to the kernel, which probably holds its pages."""
 
     @property
     def key(self) -> str:

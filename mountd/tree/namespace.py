@@ -14,7 +14,7 @@ from typing import NamedTuple
 import trio
 
 from mountd.aio.flight import SingleFlight
-from mountd.errors import IsDirectoryError, MountdError, NotFoundError
+from mountd.errors import IsDirectoryError, MountdError, NotFoundError, UnavailableError
 from mountd.observe.logs import get_logger
 from mountd.stores.base import Store
 from mountd.tree import names
@@ -26,7 +26,7 @@ log = get_logger("mountd.tree")
 LIST_FROM = 3
 """The how-manieth name asked for starts the full listing of a directory."""
 MOST_KNOWN = 10_000
-"""Single answers kept for one directory; beyond it they are dropped, and asked for again when needed."""
+"""Single answers kept for one directory; beyond it the oldest make room, and are asked for again when needed."""
 
 
 class Answer(NamedTuple):
@@ -80,17 +80,19 @@ class Namespace:
         settled = self.settled(directory, name)
         if settled is not None:
             return settled
-        doubted = name in directory.known and directory.known[name].doubtful
-        if not doubted and self._ttl_s > 0:
+        if not self.doubted(directory, name) and self._ttl_s > 0:
             directory.asked += 1
             if directory.asked >= LIST_FROM or directory.loading is not None:
                 await self._first_page(directory, name)
                 settled = self.settled(directory, name)
                 if settled is not None:
                     return settled
-        known = await self._question(directory, name)
-        self._remember(directory, name, known)
-        return self._answer(directory, name, known.entry, known.asked_at)
+        while True:
+            self._remember(directory, name, await self._question(directory, name))
+            newest = self._newest(directory, name)
+            assert newest is not None, "at the least what was just remembered"
+            if not newest.doubtful:  # else the store was contradicted after the question was sent: it settles nothing
+                return self._answer(directory, name, newest.entry, newest.asked_at)
 
     def doubt(self, node: FileNode) -> None:
         """The store no longer has this node's version: ask again before anybody gets its name."""
@@ -105,8 +107,14 @@ class Namespace:
 
     def settled(self, directory: DirectoryNode, name: bytes) -> Answer | None:
         """Return the answer if what is known of `name` is still good; None: it takes a `lookup`."""
-        now = trio.current_time()
-        known = directory.known.get(name)
+        newest = self._newest(directory, name)
+        if newest is None or newest.doubtful or trio.current_time() >= newest.asked_at + self._ttl_s:
+            return None
+        return self._answer(directory, name, newest.entry, newest.asked_at)
+
+    def _newest(self, directory: DirectoryNode, name: bytes) -> Known | None:
+        """Return the newest of what was ever said about `name`, expired or not; None: nothing."""
+        newest = directory.known.get(name)
         for listing in (directory.loading, directory.listing):
             if listing is None:
                 continue
@@ -114,13 +122,9 @@ class Namespace:
             if index < 0 and not listing.complete:
                 continue
             asked_at = listing.entry_asked_at(index)
-            if known is not None and known.asked_at >= asked_at:
-                continue
-            if now < asked_at + self._ttl_s:
-                return self._answer(directory, name, listing.entry(index) if index >= 0 else None, asked_at)
-        if known is not None and not known.doubtful and now < known.asked_at + self._ttl_s:
-            return self._answer(directory, name, known.entry, known.asked_at)
-        return None
+            if newest is None or newest.asked_at < asked_at:
+                newest = Known(listing.entry(index) if index >= 0 else None, asked_at)
+        return newest
 
     def _answer(self, directory: DirectoryNode, name: bytes, entry: Entry | None, asked_at: float) -> Answer:
         valid_s = max(0.0, asked_at + self._ttl_s - trio.current_time())
@@ -135,13 +139,14 @@ class Namespace:
         newest = directory.known.get(name)
         if newest is not None and newest.asked_at > known.asked_at:
             return
+        directory.known.pop(name, None)
         if len(directory.known) >= MOST_KNOWN:
-            directory.known.clear()
+            del directory.known[next(iter(directory.known))]
         directory.known[name] = known
 
     async def _first_page(self, directory: DirectoryNode, name: bytes) -> None:
         """Wait until the directory's listing knows `name` or has its first page: most have no more than one."""
-        listing = self._load(directory)
+        listing = self._load(directory) if directory.loading is None else directory.loading
         try:
             await listing.wait_until(lambda it: it.pages > 0 or it.find(name) >= 0)
         except MountdError:
@@ -150,24 +155,24 @@ class Namespace:
     async def _question(self, directory: DirectoryNode, name: bytes) -> Known:
         """Ask about one name; who asks while the same question is under way shares its answer.
 
-        A question sent before a doubt arose cannot settle it, and without a TTL nobody takes an older answer.
+        A question sent before a doubt arose cannot settle it, and nobody takes an answer that is older than the TTL
+        allows: without a TTL, each asks for himself.
         """
         key = names.child_key(directory.key, names.decode(name))
-        was_file = isinstance(directory.children.get(name), FileNode)
+        needed_at = trio.current_time()
 
         async def ask() -> Known:
             asked_at = trio.current_time()
-            return Known(await (self._ask_again(key) if was_file else self._ask(key)), asked_at)
+            return Known(await self._ask(key), asked_at)
 
         if self._ttl_s <= 0:
             return await ask()
-        known = directory.known.get(name)
-        doubted_at = known.asked_at if known is not None and known.doubtful else 0.0
-        return await self._questions.run((directory.ino, name, doubted_at), ask)
-
-    async def _ask_again(self, key: str) -> Entry | None:
-        """Ask about a name that was a file a moment ago: the HEAD alone, if it still is one."""
-        return await self._ask_object(key) or await self._ask_directory(key)
+        while True:
+            known = directory.known.get(name)
+            doubted_at = known.asked_at if known is not None and known.doubtful else 0.0
+            answer = await self._questions.run((directory.ino, name, doubted_at), ask)
+            if needed_at < answer.asked_at + self._ttl_s:
+                return answer
 
     async def _ask(self, key: str) -> Entry | None:
         answers: dict[str, Entry | None] = {}
@@ -199,9 +204,10 @@ class Namespace:
 
     def listing(self, directory: DirectoryNode) -> Listing:
         """Return a listing that is good to read from, started now if need be; it may still be growing."""
-        current = directory.listing
-        if current is not None and trio.current_time() < current.asked_at + self._ttl_s:
-            return current
+        now = trio.current_time()
+        for current in (directory.listing, directory.loading):
+            if current is not None and now < current.asked_at + self._ttl_s:
+                return current
         return self._load(directory)
 
     def rows(self, directory: DirectoryNode, listing: Listing, first: int) -> Iterator[Row]:
@@ -210,12 +216,14 @@ class Namespace:
         What is known better about a name than the listing knows it is what is yielded; names that are gone are not.
         """
         children = directory.children
-        doubts = directory.known
+        known_names = directory.known
+        # A handle may read on in a listing that was replaced.
+        newest = listing is (directory.listing if directory.loading is None else directory.loading)
         for index in range(first, len(listing)):
             name = listing.name(index)
             asked_at = listing.entry_asked_at(index)
-            known = doubts.get(name) if doubts else None
-            if known is None or known.asked_at <= asked_at:
+            known = self._newest(directory, name) if not newest else known_names.get(name) if known_names else None
+            if known is None or known.asked_at < asked_at:
                 entry = listing.entry(index)
                 node = children.get(name)
                 # The same test as in `adopt`, which costs a call for each of a million entries.
@@ -231,10 +239,10 @@ class Namespace:
                     yield Row(index, name, node, valid_s)
 
     def _load(self, directory: DirectoryNode) -> Listing:
-        if directory.loading is None:
-            directory.loading = Listing(directory.key, trio.current_time())
-            self._nursery.start_soon(self._fill, directory, directory.loading)
-        return directory.loading
+        """Start a listing; one that is under way goes on for those who read it."""
+        listing = directory.loading = Listing(directory.key, trio.current_time())
+        self._nursery.start_soon(self._fill, directory, listing)
+        return listing
 
     async def _fill(self, directory: DirectoryNode, listing: Listing) -> None:
         try:
@@ -247,26 +255,33 @@ class Namespace:
                 if marker is None:
                     break
         except MountdError as error:
-            directory.loading = None
-            listing.fail(error)
+            self._give_up(directory, listing, error)
         except Exception as error:  # it would end the nursery, and with it the mount
             log.exception("listing failed", directory=directory.key)
-            directory.loading = None
-            listing.fail(MountdError(f"list {directory.key}: internal error {type(error).__name__}, see the log"))
+            message = f"list {directory.key}: internal error {type(error).__name__}, see the log"
+            self._give_up(directory, listing, MountdError(message))
         except BaseException:
-            directory.loading = None
-            listing.fail(MountdError("the mount is ending"))
+            self._give_up(directory, listing, UnavailableError(f"list {directory.key}: the mount is ending"))
             raise
         else:
             # no await: from one listing to the next without a moment in which neither is there
             listing.finish()
+            before = directory.listing
+            if directory.loading is listing:
+                directory.loading = None
+            if before is not None and before.asked_at > listing.asked_at:
+                return  # a later one was faster
             directory.listing = listing
-            directory.loading = None
             directory.asked = 0
             directory.known = {
-                name: known for name, known in directory.known.items() if known.asked_at > listing.asked_at
+                name: known for name, known in directory.known.items() if known.asked_at >= listing.asked_at
             }
-            self.hidden_names += listing.hidden
+            self.hidden_names += listing.hidden - (before.hidden if before is not None else 0)
+
+    def _give_up(self, directory: DirectoryNode, listing: Listing, error: MountdError) -> None:
+        if directory.loading is listing:
+            directory.loading = None
+        listing.fail(error)
 
 
 def _first(group: BaseExceptionGroup[MountdError]) -> MountdError:

@@ -89,13 +89,9 @@ class FileSystem:
         if answer is None:
             with self._deadline("lookup", name):
                 if self._namespace.doubted(directory, name):
-                    answer = await self._lookup_pinned(directory, name)
-                else:
-                    answer = await self._namespace.lookup(directory, name)
-        if answer.node is None:
-            return Looked(None, answer.valid_s)
-        answer.node.lookups += 1
-        return Looked(self._attributes(answer.node), answer.valid_s)
+                    return await self._lookup_pinned(directory, name)
+                answer = await self._namespace.lookup(directory, name)
+        return self._looked(answer)
 
     def forget(self, ino: int, count: int) -> None:
         """The kernel takes back `count` lookups."""
@@ -109,23 +105,32 @@ class FileSystem:
         """Return a nominal capacity."""
         return Capacity(NOMINAL_BYTES, NOMINAL_BYTES, 1 << 40)
 
-    async def _lookup_pinned(self, directory: DirectoryNode, name: bytes) -> Answer:
+    def _looked(self, answer: Answer) -> Looked:
+        if answer.node is None:
+            return Looked(None, answer.valid_s)
+        answer.node.lookups += 1
+        return Looked(self._attributes(answer.node), answer.valid_s)
+
+    async def _lookup_pinned(self, directory: DirectoryNode, name: bytes) -> Looked:
         """Look a name up until a version is found whose first bytes could be fetched."""
-        answer = await self._namespace.lookup(directory, name)
         for _ in range(PINNED_LOOKUPS):
-            node = answer.node
+            answer = await self._namespace.lookup(directory, name)
+            looked = self._looked(answer)  # counted at once: nobody's forget may drop the node while its bytes come
+            node, answered_at = answer.node, trio.current_time()
             if not isinstance(node, FileNode):
-                break
-            cached = self._acquire(node)
+                return looked
             try:
-                await self._fetch_start(node, cached)
-                break
+                with self._acquired(node) as cached:
+                    await self._fetch_start(node, cached)
+                if not node.stale:
+                    return looked._replace(valid_s=max(0.0, looked.valid_s + answered_at - trio.current_time()))
             except (ChangedError, NotFoundError):
                 self._namespace.doubt(node)
-            finally:
-                self._cache.release(cached)
-            answer = await self._namespace.lookup(directory, name)
-        return answer
+            except BaseException:
+                self._inodes.forget(node.ino, 1)
+                raise
+            self._inodes.forget(node.ino, 1)
+        return self._looked(await self._namespace.lookup(directory, name))
 
     # ---- files
 
@@ -144,6 +149,8 @@ class FileSystem:
                 with self._deadline("open", node.name):
                     answer = await self._namespace.lookup(node.parent, node.name)
             if answer.node is not node:
+                if answer.node is not None:
+                    self._inodes.drop_if_unknown(answer.node)
                 raise StaleHandleError(f"{node.key}: was replaced")
         if node.stale:
             raise StaleHandleError(f"{node.key}: was replaced")
@@ -152,13 +159,12 @@ class FileSystem:
         try:
             if not node.delivered:
                 await self._fetch_start(node, cached)
-        except BaseException as error:
-            if isinstance(error, ChangedError | NotFoundError):
-                self._namespace.doubt(node)
-            self._inodes.let_go(node)
-            self._cache.release(cached)
-            if isinstance(error, ChangedError | NotFoundError):
-                raise StaleHandleError(f"{node.key}: was replaced") from error
+        except (ChangedError, NotFoundError) as error:
+            self._namespace.doubt(node)
+            self._let_go(node, cached)
+            raise StaleHandleError(f"{node.key}: was replaced") from error
+        except BaseException:
+            self._let_go(node, cached)
             raise
         return self._handles.add(FileHandle(node, cached))
 
@@ -199,7 +205,7 @@ class FileSystem:
         return await self.read_late(number, offset, length) if data is None else data
 
     def _delivered(self, node: FileNode, offset: int, stop: int) -> None:
-        if stop == node.size:
+        if offset < _first_bytes(node) <= stop:
             node.delivered = True
         self.bytes_read += stop - offset
 
@@ -207,18 +213,30 @@ class FileSystem:
         """Close a file or directory handle."""
         handle = self._handles.remove(number)
         if isinstance(handle, FileHandle):
-            self._cache.release(handle.cached)
-        if handle is not None:
+            self._let_go(handle.node, handle.cached)
+        elif handle is not None:
             self._inodes.let_go(handle.node)
 
+    def _let_go(self, node: FileNode, cached: CachedObject) -> None:
+        self._inodes.let_go(node)
+        self._cache.release(cached)
+
     async def _fetch_start(self, node: FileNode, cached: CachedObject) -> None:
-        stop = node.size if node.size <= WHOLE_AT_OPEN else START_AT_OPEN
+        stop = _first_bytes(node)
         if not cached.extents.holds(0, stop):
             with self._deadline("open", node.name):
                 await self._cache.warm(cached, 0, stop)
 
     def _acquire(self, node: FileNode) -> CachedObject:
         return self._cache.acquire(ObjectVersion(node.key, node.etag, node.size))
+
+    @contextmanager
+    def _acquired(self, node: FileNode) -> Iterator[CachedObject]:
+        cached = self._acquire(node)
+        try:
+            yield cached
+        finally:
+            self._cache.release(cached)
 
     # ---- directories
 
@@ -237,17 +255,16 @@ class FileSystem:
         listing = handle.listing
         if listing is None or offset == 0:
             listing = handle.listing = self._namespace.listing(handle.node)
-        while True:
-            first = max(0, offset - FIRST_ENTRY)
-            if offset > 0 and first >= len(listing) and not listing.complete:
-                with self._deadline("readdir", handle.node.name):
-                    await listing.wait_until(lambda it, first=first: len(it) > first)  # type: ignore[misc]
-            here = len(listing)
-            entries = self._entries(handle, listing, offset)
+        entries = self._entries(handle, listing, offset)
+        one = next(entries, None)
+        while one is None and not listing.complete:
+            # Nothing is here yet, or names that are gone by now: that is not the end.
+            here = max(len(listing), offset - FIRST_ENTRY)
+            with self._deadline("readdir", handle.node.name):
+                await listing.wait_until(lambda it, here=here: len(it) > here)  # type: ignore[misc]
+            entries = self._entries(handle, listing, here + FIRST_ENTRY)
             one = next(entries, None)
-            if one is not None or listing.complete:
-                return entries if one is None else chain((one,), entries)
-            offset = here + FIRST_ENTRY  # names that are gone by now are all that has come: they are not the end
+        return entries if one is None else chain((one,), entries)
 
     def _entries(self, handle: DirectoryHandle, listing: Listing, offset: int) -> Iterator[Listed]:
         node = handle.node
@@ -293,3 +310,8 @@ class FileSystem:
         except trio.TooSlowError:
             what = name.decode("utf-8", "replace")
             raise DeadlineError(f"{operation} {what}: no progress for {self._deadline_s:g} s") from None
+
+
+def _first_bytes(node: FileNode) -> int:
+    """Return how many bytes `open` fetches."""
+    return node.size if node.size <= WHOLE_AT_OPEN else START_AT_OPEN
