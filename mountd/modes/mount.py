@@ -22,6 +22,8 @@ from mountd.tree.namespace import Namespace
 from mountd.units import ByteRange
 from mountd.vfs.filesystem import FileSystem
 
+OPEN_WITHIN_S = 20.0
+"""For the first questions to the store: who mounts waits 30 s, and is to hear what is wrong before that."""
 DEADLINE_MARGIN_S = 5.0
 """The file system's own deadline comes after the store's, whose error says what was wrong."""
 
@@ -97,7 +99,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     options, location = spec.options, spec.location
     guarded = open_store(location.store, policy=RetryPolicy(deadline_s=options.request_deadline_s))
     try:
-        store, root = await _rooted(guarded, location.path)
+        store, root = await _rooted(guarded, location.path, options.request_deadline_s)
         async with trio.open_nursery() as nursery:
             namespace = Namespace(store, root, nursery, ttl_s=options.attr_ttl_s)
             cache = BlockCache(_fetch_from(store), nursery, limit_bytes=options.memory_bytes)
@@ -123,9 +125,10 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     return reason
 
 
-async def _rooted(store: GuardedStore, path: str) -> tuple[Store, str]:
+async def _rooted(store: GuardedStore, path: str, deadline_s: float) -> tuple[Store, str]:
     """Return the store to show and the key of its root; a single object becomes a store of its own."""
-    if await probe(store, path) == "file":
+    first_questions = RetryPolicy(deadline_s=min(OPEN_WITHIN_S, deadline_s))
+    if await probe(store.within(first_questions), path) == "file":
         return SingleObjectStore(store, path), ""
     return store, path
 

@@ -65,6 +65,10 @@ class GuardedStore:
         self.bytes_read = 0
         self.bytes_written = 0
 
+    def within(self, policy: RetryPolicy) -> "GuardedStore":
+        """Return the same inner store under another policy, with counters of its own."""
+        return GuardedStore(self._inner, policy)
+
     @property
     def name(self) -> str:
         """What the store is, for people."""
