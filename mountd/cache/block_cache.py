@@ -240,8 +240,11 @@ class BlockCache:
             extent.pins += 1
             try:
                 await extent.done.wait()
-            finally:
+            except BaseException:
                 extent.pins -= 1
+                self.budget.retry_reclaim()  # it may have arrived since, and been spared for this reader alone
+                raise
+            extent.pins -= 1
             if extent.error is not None:
                 raise extent.error.with_traceback(None)
 

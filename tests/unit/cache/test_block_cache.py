@@ -325,6 +325,37 @@ async def test_what_was_warmed_makes_room_for_who_waits(autojump_clock, make_cac
 # ---- the budget
 
 
+async def test_bytes_that_arrive_as_their_reader_gives_up_make_room_for_who_waits(autojump_clock):
+    arrival = trio.Event()
+
+    async def fetch(version, wanted):
+        await arrival.wait()
+        return memoryview(content(version))[wanted.start : wanted.stop]
+
+    for _ in range(20):  # trio runs the tasks of one moment in a random order
+        async with trio.open_nursery() as owner:
+            cache = BlockCache(fetch, owner, limit_bytes=64 * KIB)
+            found, waiting = cache.acquire(a_version(16 * KIB)), cache.acquire(a_version(16 * KIB, "waiting"))
+            patience = trio.CancelScope()
+
+            async def give_up(cache=cache, found=found, patience=patience):
+                with patience:
+                    await cache.read(found, 0, 16 * KIB)
+
+            owner.start_soon(give_up)
+            await trio.testing.wait_all_tasks_blocked()
+            cache.budget.try_charge(48 * KIB)  # no room but what is on its way
+            with trio.fail_after(10):
+                async with trio.open_nursery() as readers:
+                    readers.start_soon(cache.read, waiting, 0, 16 * KIB)
+                    await trio.testing.wait_all_tasks_blocked()
+                    assert cache.budget.waiting == 1
+                    patience.cancel()
+                    arrival.set()
+            owner.cancel_scope.cancel()
+        arrival = trio.Event()
+
+
 async def test_a_small_object_counts_for_what_its_python_objects_cost(autojump_clock, make_cache):
     cache = make_cache()
     for number in range(10):
