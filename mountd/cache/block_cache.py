@@ -3,8 +3,9 @@
 - One fetch at a time for any byte (single-flight by extent); a cancelled reader cancels nothing that others wait for,
   because fetches run in the owner's nursery.
 - Every byte held or on its way is charged to the budget before its request is sent.
-- Fetches for waiting readers may evict anything not pinned; fetching ahead evicts only bytes that were delivered.
-- What to evict first: extents that were delivered to their end, oldest delivery first, then the least recently used.
+- Fetches for waiting readers may evict anything not pinned; fetching ahead evicts only what is spent: bytes that were
+  delivered, and those that the last user of their object left behind.
+- What to evict first: spent extents, the oldest first, then the least recently used.
 - Of the parts of streams only the last few delivered ones are kept: the kernel's page cache has them, and a buffer
   that is used again at once costs no page faults (a cold sequential read gains a third).
 
@@ -33,11 +34,13 @@ SMALLEST_CHARGE = 4 * KIB
 class CachedObject:
     """What is known of the bytes of one version; made by `BlockCache.acquire`."""
 
-    __slots__ = ("changed", "extents", "readahead", "users", "version")
+    __slots__ = ("changed", "extents", "fresh", "readahead", "users", "version")
 
     def __init__(self, version: ObjectVersion, limits: WindowLimits) -> None:
         self.version = version
         self.extents = ExtentMap()
+        self.fresh: dict[Extent, None] = {}
+        """Those of them that are held and not spent, in the order of arrival."""
         self.readahead = ReadAhead(version.size, limits)
         self.users = 0
         self.changed = False
@@ -102,6 +105,11 @@ class BlockCache:
     def release(self, found: CachedObject) -> None:
         """End one use of `found`; its bytes stay until their memory is needed."""
         found.users -= 1
+        if found.users == 0:
+            # Else what readers of many files leave behind would keep every later stream from fetching ahead.
+            for extent in list(found.fresh):
+                self._spend(found, extent)
+                self._spent[extent] = found
         self._forget_if_empty(found)
 
     def read_nowait(self, found: CachedObject, start: int, stop: int) -> memoryview | None:
@@ -222,7 +230,12 @@ class BlockCache:
             # no await: the bytes are held, findable and evictable from here on
             self.counters.bytes_fetched += len(data)
             extent.data = data
-            self._fresh[extent] = found
+            if found.users:
+                self._fresh[extent] = found
+                found.fresh[extent] = None
+            else:
+                extent.spent = True
+                self._spent[extent] = found
             extent.done.set()
             self.budget.retry_reclaim()
 
@@ -256,19 +269,22 @@ class BlockCache:
             self._fresh.move_to_end(extent)
         elif extent.charged < STREAM_PART:
             if not extent.spent:
-                extent.spent = True
-                del self._fresh[extent]
+                self._spend(found, extent)
                 self._spent[extent] = found
             self._spent.move_to_end(extent)
         elif not extent.spent:
-            extent.spent = True
-            del self._fresh[extent]
+            self._spend(found, extent)
             self._streamed[extent] = found
             self._streamed_bytes += extent.charged
             surplus = self._streamed_bytes - KEEP_STREAMED
             if surplus > 0:
                 # Not the one at hand: its bytes are still to be handed out, and it is the newest.
                 self.budget.release(self._evict(self._streamed, min(surplus, self._streamed_bytes - extent.charged)))
+
+    def _spend(self, found: CachedObject, extent: Extent) -> None:
+        extent.spent = True
+        del self._fresh[extent]
+        del found.fresh[extent]
 
     def _reclaim(self, missing: int, for_reader: bool) -> int:
         freed = self._evict(self._streamed, missing)
@@ -288,6 +304,7 @@ class BlockCache:
                 continue
             if not extent.spent:
                 self.counters.evicted_unread += 1
+                del found.fresh[extent]
             found.extents.remove(extent)
             extent.data = None
             freed += extent.charged

@@ -29,7 +29,7 @@ class Extent:
         self.pins = 0
         self.charged = 0
         self.spent = False
-        """Its last byte was delivered: the kernel has it, and it is the first to go."""
+        """It is the first to go: its last byte was delivered and the kernel has it, or nobody has its file open."""
 
     @property
     def range(self) -> ByteRange:

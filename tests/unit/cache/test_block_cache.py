@@ -430,6 +430,26 @@ async def test_fetching_ahead_never_takes_what_was_not_delivered(autojump_clock,
     )
 
 
+async def test_what_readers_left_behind_does_not_stop_fetching_ahead(autojump_clock, make_cache, remote):
+    """Headers of many files, and windows of files that were closed half-way: nobody is going to read them."""
+    cache = make_cache(16 * MIB)
+    for number in range(40):
+        left = cache.acquire(a_version(8 * MIB, f"left {number}"))
+        await cache.warm(left, 0, 256 * KIB)
+        await cache.read(left, 0, 64 * KIB)
+        cache.release(left)
+    left = cache.acquire(a_version(64 * MIB, "left half-way"))
+    for at in range(0, 8 * MIB, 256 * KIB):
+        await cache.read(left, at, at + 256 * KIB)
+    cache.release(left)
+    await trio.sleep(100)
+    scanned = cache.acquire(a_version(64 * MIB, "scanned"))
+    started = trio.current_time()
+    for at in range(0, 64 * MIB, MIB):
+        await cache.read(scanned, at, at + MIB)
+    assert trio.current_time() - started <= 24, "a second for each request: several at once"
+
+
 async def test_delivered_bytes_go_first(autojump_clock, make_cache, remote):
     cache = make_cache(MIB)
     found = cache.acquire(a_version(64 * MIB))
