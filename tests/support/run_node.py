@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from mountd.catalog.workspace import Workspace
 from tests.support.mounts import Mountd
 
 PATIENCE_S = 60
@@ -18,7 +19,7 @@ class RunNode(Mountd):
         self.temporary = directory / "tmp"
         self.temporary.mkdir()
         self.environ["TMPDIR"] = str(self.temporary)
-        self.run("workspace", "init", check=0)
+        Workspace.init(directory)
         self.store = directory / ".azureml/storage/workspaceblobstore"
 
     def put(self, files):
