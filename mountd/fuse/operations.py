@@ -78,7 +78,7 @@ class Operations(pyfuse3.Operations):
     async def lookup(
         self, parent_inode: pyfuse3.InodeT, name: pyfuse3.FileNameT, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        looked = await self._fs.lookup(parent_inode, name)
+        looked = await self._fs.lookup(parent_inode, name, caller=ctx.pid)
         if looked.attributes is None:
             return self._attributes.absent(looked.valid_s)
         return self._attributes.entry(looked.attributes, looked.valid_s)
@@ -101,7 +101,7 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         if flags & WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)
-        number = await self._fs.open(inode)
+        number = await self._fs.open(inode, caller=ctx.pid)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), keep_cache=True)
 
     @handler

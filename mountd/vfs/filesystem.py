@@ -40,10 +40,24 @@ START_AT_OPEN = 256 * KIB
 """What `open` fetches of larger files: what most formats keep their headers in, and the kernel's first request."""
 PINNED_LOOKUPS = 30
 """Tries to find a version that stays long enough to fetch its first bytes, under the operation's deadline."""
+MOST_REFUSED = 10_000
+"""More threads than this do not look up again at the same moment."""
 NOMINAL_BYTES = 1 << 50
 """What `statfs` reports: object stores have no capacity, and installers refuse a file system of size 0."""
 FIRST_ENTRY = 2
 """Directory offsets 0 and 1 are `.` and `..`; entry i of the listing is at i + 2."""
+
+
+class _Refused:
+    """An `open` that was refused, until the same thread opens something."""
+
+    __slots__ = ("name", "parent", "promised")
+
+    def __init__(self, parent: int, name: bytes) -> None:
+        self.parent = parent
+        self.name = name
+        self.promised: FileNode | None = None
+        """The node to open for this caller whatever has become of it meanwhile: its first bytes are held."""
 
 
 class FileSystem:
@@ -67,6 +81,8 @@ class FileSystem:
         self._deadline_s = deadline_s
         self._ttl_s = ttl_s
         self._handles = HandleTable()
+        self._refused: dict[int, _Refused] = {}
+        """By caller: the last file that could not be opened in the version that was asked for."""
         self.reads = 0
         self.bytes_read = 0
 
@@ -77,19 +93,24 @@ class FileSystem:
 
     # ---- names
 
-    async def lookup(self, parent: int, name: bytes) -> Looked:
-        """Say what `name` stands for; a found one counts as looked up until `forget`."""
+    async def lookup(self, parent: int, name: bytes, *, caller: int = 0) -> Looked:
+        """Say what `name` stands for; a found one counts as looked up until `forget`.
+
+        `caller` is the thread that waits: a system call of it that `open` has refused looks the name up again here.
+        """
         directory = self._directory(parent)
         if name in (b".", b".."):
             node: Node = directory if name == b"." else directory.parent or directory
             node.lookups += 1
             return Looked(self._attributes(node), self._ttl_s)
         names.check(name)  # also where a complete listing knows that there is none
+        refused = self._refused.get(caller)
+        if refused is not None and (refused.parent, refused.name) == (parent, name):
+            with self._deadline("lookup", name):
+                return await self._lookup_again(directory, refused)
         answer = self._namespace.settled(directory, name)
         if answer is None:
             with self._deadline("lookup", name):
-                if self._namespace.doubted(directory, name):
-                    return await self._lookup_pinned(directory, name)
                 answer = await self._namespace.lookup(directory, name)
         return self._looked(answer)
 
@@ -111,10 +132,13 @@ class FileSystem:
         answer.node.lookups += 1
         return Looked(self._attributes(answer.node), answer.valid_s)
 
-    async def _lookup_pinned(self, directory: DirectoryNode, name: bytes) -> Looked:
-        """Look a name up until a version is found whose first bytes could be fetched."""
+    async def _lookup_again(self, directory: DirectoryNode, refused: "_Refused") -> Looked:
+        """Look a name up until a version is found whose first bytes can be fetched, and promise to open that one.
+
+        The kernel looks up again once and no more: were the next `open` refused too, the caller would see ESTALE.
+        """
         for _ in range(PINNED_LOOKUPS):
-            answer = await self._namespace.lookup(directory, name)
+            answer = await self._namespace.lookup(directory, refused.name)
             looked = self._looked(answer)  # counted at once: nobody's forget may drop the node while its bytes come
             node, answered_at = answer.node, trio.current_time()
             if not isinstance(node, FileNode):
@@ -122,20 +146,22 @@ class FileSystem:
             try:
                 with self._acquired(node) as cached:
                     await self._fetch_start(node, cached)
-                if not node.stale:
-                    return looked._replace(valid_s=max(0.0, looked.valid_s + answered_at - trio.current_time()))
             except (ChangedError, NotFoundError):
                 self._namespace.doubt(node)
+                self._inodes.forget(node.ino, 1)
             except BaseException:
                 self._inodes.forget(node.ino, 1)
                 raise
-            self._inodes.forget(node.ino, 1)
-        return self._looked(await self._namespace.lookup(directory, name))
+            else:
+                refused.promised = node
+                valid_s = 0.0 if node.stale else max(0.0, looked.valid_s + answered_at - trio.current_time())
+                return looked._replace(valid_s=valid_s)
+        return self._looked(await self._namespace.lookup(directory, refused.name))
 
     # ---- files
 
-    async def open(self, ino: int) -> int:
-        """Open a file and return a handle.
+    async def open(self, ino: int, *, caller: int = 0) -> int:
+        """Open a file and return a handle; `caller` is the thread that waits.
 
         Raises:
             StaleHandleError: the inode's version is no longer what its name stands for; look it up again.
@@ -143,17 +169,29 @@ class FileSystem:
         node = self._node(ino)
         if isinstance(node, DirectoryNode):
             raise IsDirectoryError(f"{node.key}: is a directory")
+        refused = self._refused.pop(caller, None)
+        try:
+            if refused is None or refused.promised is not node:
+                await self._check_current(node)
+            return await self._open(node)
+        except StaleHandleError:
+            if len(self._refused) >= MOST_REFUSED:
+                self._refused.clear()  # of threads that have ended in between
+            self._refused[caller] = _Refused(node.parent.ino, node.name)
+            raise
+
+    async def _check_current(self, node: FileNode) -> None:
         if self._ttl_s > 0 and not node.stale:
             answer = self._namespace.settled(node.parent, node.name)
             if answer is None:
                 with self._deadline("open", node.name):
                     answer = await self._namespace.lookup(node.parent, node.name)
-            if answer.node is not node:
-                if answer.node is not None:
-                    self._inodes.drop_if_unknown(answer.node)
-                raise StaleHandleError(f"{node.key}: was replaced")
+            if answer.node is not node and answer.node is not None:
+                self._inodes.drop_if_unknown(answer.node)
         if node.stale:
             raise StaleHandleError(f"{node.key}: was replaced")
+
+    async def _open(self, node: FileNode) -> int:
         cached = self._acquire(node)
         self._inodes.hold(node)
         try:
