@@ -186,8 +186,10 @@ class FileSystem:
             if answer is None:
                 with self._deadline("open", node.name):
                     answer = await self._namespace.lookup(node.parent, node.name)
-            if answer.node is not node and answer.node is not None:
-                self._inodes.drop_if_unknown(answer.node)
+            if answer.node is not node:
+                if answer.node is not None:
+                    self._inodes.drop_if_unknown(answer.node)
+                raise StaleHandleError(f"{node.key}: was replaced")
         if node.stale:
             raise StaleHandleError(f"{node.key}: was replaced")
 
