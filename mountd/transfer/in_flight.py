@@ -47,8 +47,10 @@ class BytesInFlight:
         Raises:
             NoRoomError: `count` is above the ceiling.
         """
-        if self._budget.limit < count <= self._ceiling:
-            self._budget.limit = count
+        if count <= self._ceiling:
+            # Also the limit never falls below it again: who waits for more than the limit would wait for ever.
+            self._floor = max(self._floor, count)
+            self._budget.limit = max(self._budget.limit, count)
         await self._budget.charge(count)
         began = trio.current_time()
         try:

@@ -34,6 +34,13 @@ async def test_a_quick_link_gets_the_whole_ceiling(autojump_clock):
     assert in_flight.granted_at_most == in_flight.peak == 256 * MIB
 
 
+async def test_a_slow_link_carries_the_long_parts_of_a_huge_file_to_the_end(autojump_clock):
+    """A file of a terabyte goes in parts that are longer than a range; the pace must leave room for one."""
+    in_flight = BytesInFlight(TransferLimits())
+    with trio.fail_after(100_000):
+        await carry(in_flight, 30, 8, count=24 * MIB, workers=16)
+
+
 async def test_a_slow_link_gets_few_ranges_at_once_and_they_stay_short(autojump_clock):
     in_flight = BytesInFlight(TransferLimits())
     shortest_s = 8.0  # of one range alone: 1 MiB/s
