@@ -34,9 +34,11 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except MountdError as error:
-        print(f"mountd: error: {error.message}", file=sys.stderr)  # noqa: T201 - the program's own message
+        # An argument in the wrong place may be quoted in it: a URL with a SAS given as the mount point.
+        print(f"mountd: error: {redact(error.message)}", file=sys.stderr)  # noqa: T201 - the program's own message
         raise SystemExit(error.exit_code) from None
     except _CommandLineError as error:
+        error.message = redact(error.message)
         error.show()
         raise SystemExit(2) from None
     except (typer.Abort, KeyboardInterrupt):
