@@ -56,7 +56,7 @@ def tmpfile(path):
 
 def exchange(path):
     if LIBC.renameat2(-100, os.fsencode(path), -100, os.fsencode(os.path.dirname(path) + "/dir"), 2) != 0:
-        raise OSError(ctypes.get_errno(), "renameat2")
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 REFUSED = {
