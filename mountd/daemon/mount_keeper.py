@@ -182,10 +182,6 @@ class MountKeeper:
                     await self._kernel.unmount(patient=False)
             await self._end()
 
-    async def wait_finished(self) -> None:
-        """Return when `run` is over."""
-        await self._finished.wait()
-
     async def _end(self) -> None:
         self._stop.set()
         self._setting_up.cancel()
