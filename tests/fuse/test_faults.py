@@ -91,7 +91,7 @@ def test_each_error_has_its_errno(serve, error, expected):
 
 
 def test_a_fault_in_the_middle_of_a_file_is_an_error_there_and_only_then(serve):
-    server = serve({"file": bytes(6 * MIB)}, deadline_s=0.3, memory_bytes=MIB)
+    server = serve({"file": 6 * MIB}, deadline_s=0.3, memory_bytes=MIB)
     fd = os.open(server.path / "file", os.O_RDONLY)
     try:
         assert os.pread(fd, 4096, 0) == bytes(4096)
@@ -154,7 +154,7 @@ def look_around(server):
 
 def test_stuck_reads_do_not_keep_anybody_from_looking_around(serve, stuck_readers):
     """Of reads like these the kernel lets `max_background` through; the rest wait in its queue."""
-    server = serve({"big": bytes(20 * MIB), "dir/inner": b"x"})
+    server = serve({"big": 20 * MIB, "dir/inner": b"x"})
     fd = os.open(server.path / "big", os.O_RDONLY | os.O_DIRECT)
     try:
         server.fault(method="read", block=True)
@@ -170,7 +170,7 @@ def test_stuck_reads_do_not_keep_anybody_from_looking_around(serve, stuck_reader
 
 def test_stuck_page_faults_do_not_keep_anybody_from_looking_around(serve, stuck_readers):
     """Each of these is a request of its own that no limit of the kernel holds back."""
-    server = serve({"big": bytes(20 * MIB), "dir/inner": b"x"})
+    server = serve({"big": 20 * MIB, "dir/inner": b"x"})
     fd = os.open(server.path / "big", os.O_RDONLY)
     with mmap.mmap(fd, 20 * MIB, prot=mmap.PROT_READ) as mapped:
         os.close(fd)
@@ -209,7 +209,7 @@ READ = "import sys; open(sys.argv[1], 'rb', buffering=0).read()"
 
 
 def test_killed_readers_do_no_harm(serve):
-    server = serve({f"f{index}": bytes(2 * MIB) for index in range(8)} | {"other": b"fine"})
+    server = serve({f"f{index}": 2 * MIB for index in range(8)} | {"other": b"fine"})
     os.listdir(server.path)
     server.fault(method="read", block=True)
     readers = [subprocess.Popen([sys.executable, "-c", READ, server.path / f"f{index}"]) for index in range(8)]

@@ -28,7 +28,7 @@ UNMOUNTS = {
 
 @pytest.fixture
 def server(serve):
-    server = serve({"file": b"content", "big": bytes(8 * MIB)})
+    server = serve({"file": b"content", "big": 8 * MIB})
     os.listdir(server.path)
     return server
 
@@ -180,7 +180,7 @@ def test_a_mount_that_the_kernel_refuses_is_one_clear_error(serve, tmp_path):
 
 
 def test_without_the_private_hook_of_pyfuse3_it_serves_all_the_same(serve):
-    server = serve({"file": b"content", "big": bytes(8 * MIB)}, without_hook=True)
+    server = serve({"file": b"content", "big": 8 * MIB}, without_hook=True)
     server.expect_log("fast path off")
     assert sorted(os.listdir(server.path)) == ["big", "file"]
     assert (server.path / "big").read_bytes() == bytes(8 * MIB)

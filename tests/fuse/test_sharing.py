@@ -18,7 +18,10 @@ SIZE = 5 * MIB + 777
 
 @pytest.fixture
 def server(serve):
-    return serve({f"f{index}": versioned(index, SIZE) for index in range(3)}, memory_bytes=8 * MIB)
+    server = serve(memory_bytes=8 * MIB)
+    for index in range(3):
+        server.set_version(f"f{index}", index, SIZE)
+    return server
 
 
 def run_all(calls):
@@ -69,7 +72,8 @@ def test_sixteen_readers_each_get_every_byte(server):
 
 
 def test_readers_of_one_file_share_its_fetches(serve):
-    server = serve({"file": versioned(1, SIZE)})
+    server = serve()
+    server.set_version("file", 1, SIZE)
     barrier = threading.Barrier(16)
 
     def read():

@@ -104,7 +104,7 @@ class FuseServer:
     def __init__(self, launcher, directory, objects=None, *, mountpoint=None, **options):
         """Mount at `mountpoint`, by default `directory/mnt`.
 
-        `objects` are keys with their bytes, `options` those of `fuse_server_main`.
+        `objects` are keys with their bytes, or with a number of zero bytes; `options` those of `fuse_server_main`.
         """
         directory.mkdir(parents=True, exist_ok=True)
         self.path = mountpoint or directory / "mnt"
@@ -142,8 +142,11 @@ class FuseServer:
         return answer["result"]
 
     def set(self, key, data, **more):
-        """Create or replace an object at once, as another client of the container would."""
-        self.call("set", key=key, data=_text(data), **more)
+        """Create or replace an object at once, as another client of the container would; a number: of zero bytes."""
+        if isinstance(data, int):
+            self.call("set_zeros", key=key, size=data)
+        else:
+            self.call("set", key=key, data=_text(data), **more)
 
     def set_many(self, keys, data=b"x"):
         """Create many objects with the same bytes."""

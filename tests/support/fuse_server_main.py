@@ -135,6 +135,9 @@ class Server:
     def do_set(self, key, data, is_directory=False):
         self.store.set(key, base64.b64decode(data), is_directory=is_directory)
 
+    def do_set_zeros(self, key, size):
+        self.store.set(key, bytes(size))
+
     def do_set_many(self, keys, data):
         content = base64.b64decode(data)
         for key in keys:
