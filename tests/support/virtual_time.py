@@ -17,6 +17,6 @@ def run_virtual(main, *args, **kwargs):
 @lru_cache(maxsize=32)
 def telling_bytes(identity, size):
     """Return `size` bytes in which no block of one identity looks like another block of it, or of another identity."""
-    template = random.Random(identity).randbytes(BLOCK - 8)
+    template = random.Random(repr(identity)).randbytes(BLOCK - 8)
     blocks = -(-size // BLOCK)
     return b"".join(template + number.to_bytes(8, "little") for number in range(blocks))[:size]

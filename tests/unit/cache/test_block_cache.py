@@ -595,7 +595,7 @@ reads = st.tuples(
 SIZES = [1, 5000, 300_001, 5 * MIB]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     limit=st.sampled_from([SMALLEST_CHARGE, 20_000, 64 * KIB, 300_000, MIB, 16 * MIB]),
     readers=st.lists(st.lists(reads, max_size=8), min_size=1, max_size=6),

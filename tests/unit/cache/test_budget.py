@@ -152,7 +152,7 @@ def test_a_retry_without_waiters_reclaims_nothing(budget, owner):
     assert owner.cheap == [10]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     limit=st.integers(1, 50),
     clients=st.lists(

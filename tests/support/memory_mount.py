@@ -1,0 +1,70 @@
+"""Everything of a mount but FUSE, over a memory store, under virtual time."""
+
+from itertools import count
+
+import trio
+
+from mountd.aio.retry import RetryPolicy
+from mountd.cache.block_cache import BlockCache
+from mountd.stores.guarded import GuardedStore
+from mountd.stores.memory import MemoryStore
+from mountd.tree.namespace import Namespace
+from mountd.units import MIB
+from mountd.vfs.filesystem import FileSystem
+from tests.support.kernel_model import KernelModel
+from tests.support.slow_store import SlowStore
+from tests.support.virtual_time import telling_bytes
+
+
+class MemoryMount:
+    """A mount put together as `modes/mount.py` does it, with `kernel` in the place of FUSE.
+
+    Every version of an object has a modification time of its own, by which tests tell which one they see.
+    """
+
+    def __init__(self, nursery, *, ttl_s=30.0, memory_bytes=64 * MIB, deadline_s=60.0, root=""):
+        self._ticks = count(1)
+        self._names = count(1)
+        self.memory = MemoryStore(clock=lambda: next(self._ticks))
+        self.store = SlowStore(self.memory)
+        self.guarded = GuardedStore(self.store, RetryPolicy(deadline_s=deadline_s))
+        self.namespace = Namespace(self.guarded, root, nursery, ttl_s=ttl_s)
+        self.cache = BlockCache(self._fetch, nursery, limit_bytes=memory_bytes)
+        self.fs = FileSystem(self.namespace, self.cache, started_ns=0, deadline_s=deadline_s + 5, ttl_s=ttl_s)
+        self.kernel = KernelModel(self.fs)
+        self.ttl_s = ttl_s
+
+    async def _fetch(self, version, wanted):
+        assert self.cache.budget.used <= self.cache.budget.limit
+        chunk = await self.guarded.read(version.key, wanted.start, wanted.length, if_match=version.etag)
+        return chunk.data
+
+    # ---- the remote side
+
+    def put(self, key, size=100_000):
+        """Write a new version of `size` telling bytes; return them."""
+        data = telling_bytes(f"{key} {next(self._names)}", size)
+        self.memory.set(key, data)
+        return data
+
+    # ---- at the end
+
+    async def check_nothing_is_left(self):
+        """With all files closed and all names forgotten, nothing is known, pinned, waiting or under way."""
+        self.kernel.drop_caches()
+        await trio.sleep(1e4)
+        assert self.fs.open_handles == 0
+        assert set(self.kernel.inodes) == {self.kernel.root.ino}
+        assert [node.ino for node in self.namespace.inodes] == [self.kernel.root.ino]
+        assert self.namespace.inodes.root.children == {}
+        assert self.store.running == 0
+        assert len(self.namespace._questions) == 0
+        budget = self.cache.budget
+        extents = [
+            extent for found in self.cache._objects.values() for extent in found.extents.within(0, found.version.size)
+        ]
+        assert all(found.users == 0 and len(found.extents) for found in self.cache._objects.values())
+        assert all(extent.pins == 0 and extent.data is not None for extent in extents)
+        assert budget.used == sum(extent.charged for extent in extents)
+        assert budget.peak <= budget.limit
+        assert budget.waiting == 0
