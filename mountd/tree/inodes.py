@@ -6,6 +6,7 @@
 - `lookups` counts what the kernel was told and has not forgotten; a node without lookups and handles leaves the table.
 """
 
+import math
 from collections.abc import Iterator
 
 from mountd.tree import names
@@ -18,7 +19,19 @@ ROOT = 1
 class FileNode:
     """One version of one file."""
 
-    __slots__ = ("delivered", "etag", "handles", "ino", "lookups", "mtime_ns", "name", "parent", "size", "stale")
+    __slots__ = (
+        "asked_at",
+        "delivered",
+        "etag",
+        "handles",
+        "ino",
+        "lookups",
+        "mtime_ns",
+        "name",
+        "parent",
+        "size",
+        "stale",
+    )
 
     def __init__(self, ino: int, parent: "DirectoryNode", name: bytes, entry: Entry) -> None:
         self.ino = ino
@@ -29,6 +42,8 @@ class FileNode:
         self.etag = entry.etag
         self.lookups = 0
         self.handles = 0
+        self.asked_at = -math.inf
+        """When the newest answer that named this version was asked for, on the loop's clock."""
         self.stale = False
         """The name stands for another version, or for nothing."""
         self.delivered = False

@@ -30,14 +30,14 @@ from mountd.tree import names
 from mountd.tree.inodes import DirectoryNode, FileNode, Node
 from mountd.tree.listing import Listing
 from mountd.tree.namespace import Answer, Namespace
-from mountd.units import KIB, MIB
+from mountd.units import MIB
 from mountd.vfs.attributes import Attributes, Capacity, Listed, Looked
 from mountd.vfs.handles import DirectoryHandle, FileHandle, HandleTable
 
 WHOLE_AT_OPEN = 1 * MIB
 """Files up to this size are fetched whole by `open`: one request for open, read and close together."""
-START_AT_OPEN = 256 * KIB
-"""What `open` fetches of larger files: what most formats keep their headers in, and the kernel's first request."""
+START_AT_OPEN = 1 * MIB
+"""What `open` fetches of larger files: the kernel's largest request, so that the first read never waits again."""
 PINNED_LOOKUPS = 30
 """Tries to find a version that stays long enough to fetch its first bytes, under the operation's deadline."""
 MOST_REFUSED = 10_000
@@ -181,6 +181,8 @@ class FileSystem:
             raise
 
     async def _check_current(self, node: FileNode) -> None:
+        if self._namespace.current(node):
+            return
         if self._ttl_s > 0 and not node.stale:
             answer = self._namespace.settled(node.parent, node.name)
             if answer is None:
@@ -194,11 +196,14 @@ class FileSystem:
             raise StaleHandleError(f"{node.key}: was replaced")
 
     async def _open(self, node: FileNode) -> int:
+        if node.delivered:
+            # The kernel probably has its pages and will not read: most opens of a second epoch end here.
+            self._inodes.hold(node)
+            return self._handles.add(FileHandle(node))
         cached = self._acquire(node)
         self._inodes.hold(node)
         try:
-            if not node.delivered:
-                await self._fetch_start(node, cached)
+            await self._fetch_start(node, cached)
         except (ChangedError, NotFoundError) as error:
             self._namespace.doubt(node)
             self._let_go(node, cached)
@@ -216,6 +221,8 @@ class FileSystem:
         stop = min(offset + length, node.size)
         if offset >= stop:
             return b""
+        if handle.cached is None:
+            handle.cached = self._acquire(node)
         data = self._cache.read_nowait(handle.cached, offset, stop)
         if data is not None:
             self._delivered(node, offset, stop)
@@ -228,11 +235,12 @@ class FileSystem:
             StaleHandleError: the version is gone and these bytes of it are not held.
         """
         handle = self._handles.file(number)
-        node = handle.node
+        node, cached = handle.node, handle.cached
+        assert cached is not None, "read_nowait came first"
         stop = min(offset + length, node.size)
         try:
             with self._deadline("read", node.name):
-                data = await self._cache.collect(handle.cached, offset, stop)
+                data = await self._cache.collect(cached, offset, stop)
         except (ChangedError, NotFoundError) as error:
             self._namespace.doubt(node)
             raise StaleHandleError(f"{node.key}: was replaced while it was open") from error
@@ -257,9 +265,10 @@ class FileSystem:
         elif handle is not None:
             self._inodes.let_go(handle.node)
 
-    def _let_go(self, node: FileNode, cached: CachedObject) -> None:
+    def _let_go(self, node: FileNode, cached: CachedObject | None) -> None:
         self._inodes.let_go(node)
-        self._cache.release(cached)
+        if cached is not None:
+            self._cache.release(cached)
 
     async def _fetch_start(self, node: FileNode, cached: CachedObject) -> None:
         stop = _first_bytes(node)

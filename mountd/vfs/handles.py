@@ -15,9 +15,10 @@ class FileHandle:
 
     __slots__ = ("cached", "node")
 
-    def __init__(self, node: FileNode, cached: CachedObject) -> None:
+    def __init__(self, node: FileNode, cached: CachedObject | None = None) -> None:
         self.node = node
         self.cached = cached
+        """Acquired by the first read if not by `open`; who reads from the kernel's pages only needs none."""
 
 
 class DirectoryHandle:
