@@ -1,7 +1,7 @@
 """The kernel's requests, translated and handed to the file system; nothing is decided here.
 
 No exception may leave a handler but `FUSEError`: any other would end the session and leave every program with
-ENOTCONN. Whatever is not expected becomes EIO, one log line with its traceback, and a count.
+ENOTCONN. Whatever is not expected becomes EIO, a log line with its traceback, and a count.
 """
 
 import errno
@@ -15,6 +15,7 @@ import pyfuse3
 import trio
 
 from mountd.errors import MountdError
+from mountd.fuse.complaints import Complaints
 from mountd.fuse.convert import FOREVER_S, AttributeMaker, to_errno
 from mountd.observe.logs import get_logger
 from mountd.vfs.filesystem import FileSystem
@@ -27,6 +28,10 @@ CHANGES = (
     *("rmdir", "setattr", "setxattr", "symlink", "unlink", "write"),
 )
 """The requests that the kernel itself refuses, until somebody remounts the file system writable."""
+ANSWERS = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ESTALE, errno.EROFS, errno.EINVAL}
+)
+"""What a file system says every day; any other errno means that something is wrong, and is worth a line in the log."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 
 log = get_logger("mountd.fuse")
@@ -41,13 +46,15 @@ def handler(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Corou
             return await operation(*args, **kwargs)
         except pyfuse3.FUSEError:
             raise
-        except MountdError as error:
-            raise pyfuse3.FUSEError(to_errno(error)) from error
         except Exception as error:
+            number = to_errno(error)
             operations: Operations = args[0]  # type: ignore[assignment] # methods only
-            operations.unexpected_errors += 1
-            log.exception("handler failed", operation=operation.__name__)
-            raise pyfuse3.FUSEError(errno.EIO) from error
+            if not isinstance(error, MountdError):
+                operations.unexpected_errors += 1
+                operations.complaints.broken(operation.__name__, error)
+            elif number not in ANSWERS:
+                operations.complaints.failed(operation.__name__, error.message)
+            raise pyfuse3.FUSEError(number) from error
 
     return guarded
 
@@ -67,6 +74,7 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._fs = filesystem
         self._attributes = attributes
+        self.complaints = Complaints(log)
         self.unexpected_errors = 0
         self.initialised = trio.Event()
         """Set as INIT, the first request of all, is being answered; who waits for it runs when it has been."""

@@ -63,6 +63,7 @@ def test_a_failing_store_is_eio_and_the_next_try_works(serve, store_method, erro
     server = serve({"file": b"content", "dir/inner": b"x"}, deadline_s=0.3)
     server.expect_log("handler failed")
     server.expect_log("listing failed")
+    server.expect_log("request failed")
     server.fault(method=store_method, error=error)
 
     def use():
@@ -73,6 +74,7 @@ def test_a_failing_store_is_eio_and_the_next_try_works(serve, store_method, erro
     with pytest.raises(OSError) as caught:
         use()
     assert caught.value.errno == errno.EIO
+    assert "injected" in server.stderr(), "the log says why"
     server.clear_faults()
     assert use() in (b"content", ["inner"])
 
@@ -84,6 +86,7 @@ def test_a_failing_store_is_eio_and_the_next_try_works(serve, store_method, erro
 def test_each_error_has_its_errno(serve, error, expected):
     server = serve({"file": b"content"}, deadline_s=0.3)
     os.listdir(server.path)
+    server.expect_log("request failed")
     server.fault(method="read", error=error)
     with pytest.raises(OSError) as caught:
         (server.path / "file").read_bytes()
@@ -95,6 +98,7 @@ def test_a_fault_in_the_middle_of_a_file_is_an_error_there_and_only_then(serve):
     fd = os.open(server.path / "file", os.O_RDONLY)
     try:
         assert os.pread(fd, 4096, 0) == bytes(4096)
+        server.expect_log("request failed")
         server.fault(method="read", error="UnavailableError")
         with pytest.raises(OSError) as caught:
             os.pread(fd, 4096, 5 * MIB)
@@ -107,6 +111,7 @@ def test_a_fault_in_the_middle_of_a_file_is_an_error_there_and_only_then(serve):
 
 def test_a_store_that_never_answers_is_eio_at_the_deadline(serve):
     server = serve({"file": b"content"}, deadline_s=0.3)
+    server.expect_log("request failed")
     server.fault(block=True)
     for use in (lambda: os.listdir(server.path), lambda: os.stat(server.path / "file")):
         with pytest.raises(OSError) as caught:

@@ -289,6 +289,7 @@ def test_entries_that_vanished_do_not_end_a_listing_early(serve, directory):
 
 def test_a_failed_listing_is_an_error_and_the_next_one_works(serve):
     server = serve({"a": b""})
+    server.expect_log("request failed")
     server.fault(method="list_page", times=1, error="DeniedError")
     with pytest.raises(PermissionError):
         os.listdir(server.path)

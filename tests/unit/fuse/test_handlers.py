@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from mountd.errors import DeadlineError, DeniedError, NotFoundError, StaleHandleError
-from mountd.fuse import operations
+from mountd.fuse import complaints, operations
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import CHANGES, Operations, handler
 
@@ -24,6 +24,19 @@ class Handlers(Operations):
         raise self.error
 
 
+@pytest.fixture
+def lines(monkeypatch):
+    """What was logged: level, event, and everything else."""
+    found = []
+
+    class Log:
+        def __getattr__(self, level):
+            return lambda event, **more: found.append((level, event, more))
+
+    monkeypatch.setattr(operations, "log", Log())
+    return found
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -34,12 +47,16 @@ class Handlers(Operations):
         (pyfuse3.FUSEError(errno.EROFS), errno.EROFS),
     ],
 )
-async def test_errors_meant_for_the_caller(error, expected, capsys):
+async def test_errors_meant_for_the_caller(error, expected, lines):
     handlers = Handlers(error)
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await handlers.statfs(None)
     assert caught.value.errno == expected
     assert handlers.unexpected_errors == 0
+    if expected in {errno.EIO, errno.EACCES}:
+        assert lines == [("warning", "request failed", {"operation": "statfs", "why": str(error)})]
+    else:
+        assert lines == [], "an answer is no failure"
 
 
 @pytest.mark.parametrize(
@@ -51,20 +68,30 @@ async def test_errors_meant_for_the_caller(error, expected, capsys):
         ExceptionGroup("two", [ValueError("one"), KeyError("other")]),
         trio.TooSlowError(),
         trio.ClosedResourceError("gone"),
-        StopIteration(),
         RecursionError(),
         MemoryError(),
     ],
 )
-async def test_everything_else_is_eio_counted_and_logged(error, monkeypatch):
-    lines = []
-    monkeypatch.setattr(operations, "log", type("Log", (), {"exception": lambda _, *a, **k: lines.append((a, k))})())
+async def test_everything_else_is_eio_counted_and_logged(error, lines):
     handlers = Handlers(error)
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await handlers.statfs(None)
     assert caught.value.errno == errno.EIO
     assert handlers.unexpected_errors == 1
-    assert lines == [(("handler failed",), {"operation": "statfs"})]
+    assert lines == [("error", "handler failed", {"operation": "statfs", "exc_info": error})]
+
+
+async def test_a_storm_of_failures_is_not_a_storm_of_lines(lines, autojump_clock):
+    handlers = Handlers(DeadlineError("the store does not answer"))
+    for _ in range(1000):
+        with pytest.raises(pyfuse3.FUSEError):
+            await handlers.statfs(None)
+    assert len(lines) == 1
+    await trio.sleep(complaints.PERIOD_S)
+    with pytest.raises(pyfuse3.FUSEError):
+        await handlers.statfs(None)
+    assert len(lines) == 2
+    assert lines[1][2]["others"] == 999
 
 
 async def test_cancellation_is_nobody_s_error():
