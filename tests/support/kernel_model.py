@@ -10,11 +10,6 @@ from mountd.errors import IsDirectoryError, MountdError, NotDirectoryError, NotF
 from mountd.tree.inodes import ROOT
 
 
-def _thread():
-    """Return the number of the calling thread: each task stands for one."""
-    return id(trio.lowlevel.current_task())
-
-
 class Inode:
     """What the kernel knows of one inode: `lookups` it owes the file system, `uses` of its own."""
 
@@ -45,10 +40,16 @@ class OpenFile:
 
 
 class KernelModel:
-    """The kernel's side of one mount."""
+    """The kernel's side of one mount.
 
-    def __init__(self, filesystem):
+    Args:
+        filesystem: a `FileSystem`.
+        longest_s: no request may take longer than this to be answered.
+    """
+
+    def __init__(self, filesystem, *, longest_s):
         self.fs = filesystem
+        self._longest_s = longest_s
         self.root = Inode(ROOT, True)
         self.root.uses = 1
         self.inodes = {ROOT: self.root}
@@ -72,7 +73,7 @@ class KernelModel:
                 inode = await self._walk(path, reval=reval)
                 if inode.is_directory:
                     raise IsDirectoryError(path)
-                number = await self.fs.open(inode.ino, caller=_thread())
+                number = await self._request(self.fs.open, inode.ino)
             except StaleHandleError:
                 if inode is not None:
                     self._put(inode)
@@ -90,7 +91,8 @@ class KernelModel:
         """Read from an open file."""
         opened.busy += 1
         try:
-            return bytes(await self.fs.read(opened.number, offset, length))
+            with trio.fail_after(self._longest_s):
+                return bytes(await self.fs.read(opened.number, offset, length))
         finally:
             opened.busy -= 1
 
@@ -115,7 +117,9 @@ class KernelModel:
         opened.busy += 1
         try:
             taken = []
-            for name, attributes, valid_s, next_offset, node in await self.fs.entries(opened.number, offset):
+            with trio.fail_after(self._longest_s):
+                entries = await self.fs.entries(opened.number, offset)
+            for name, attributes, valid_s, next_offset, node in entries:
                 if len(taken) == room:
                     if node is not None:
                         self.fs.not_taken(node)
@@ -160,6 +164,11 @@ class KernelModel:
         for key in list(self.dentries):
             self._drop(key)
 
+    async def _request(self, operation, *args):
+        """Send a request of the calling thread; each task stands for one."""
+        with trio.fail_after(self._longest_s):
+            return await operation(*args, caller=id(trio.lowlevel.current_task()))
+
     # ---- the walk
 
     async def _walk_as_callers_do(self, path):
@@ -193,7 +202,7 @@ class KernelModel:
                 return self._get(dentry.inode)
             if self.dentries.get(key) is dentry:
                 self._drop(key)
-        attributes, valid_s = await self.fs.lookup(parent.ino, name, caller=_thread())
+        attributes, valid_s = await self._request(self.fs.lookup, parent.ino, name)
         self._link(parent, name, attributes, valid_s)
         if attributes is None:
             raise NotFoundError(name.decode("utf-8", "replace"))
@@ -202,7 +211,7 @@ class KernelModel:
     async def _revalidate(self, dentry, name):
         self._get(dentry.inode)
         try:
-            attributes, valid_s = await self.fs.lookup(dentry.parent.ino, name, caller=_thread())
+            attributes, valid_s = await self._request(self.fs.lookup, dentry.parent.ino, name)
             if attributes is None:
                 return False
             if attributes.ino != dentry.inode.ino:

@@ -31,7 +31,8 @@ class MemoryMount:
         self.namespace = Namespace(self.guarded, root, nursery, ttl_s=ttl_s)
         self.cache = BlockCache(self._fetch, nursery, limit_bytes=memory_bytes)
         self.fs = FileSystem(self.namespace, self.cache, started_ns=0, deadline_s=deadline_s + 5, ttl_s=ttl_s)
-        self.kernel = KernelModel(self.fs)
+        # Open may wait for a name and then for bytes, each with the deadline.
+        self.kernel = KernelModel(self.fs, longest_s=2 * (deadline_s + 5) + 1)
         self.ttl_s = ttl_s
 
     async def _fetch(self, version, wanted):

@@ -239,6 +239,7 @@ async def test_a_version_that_is_gone_is_read_from_memory_and_no_further(autojum
     asked = len(remote.fetched)
     for at in range(0, 64 * KIB, 4 * KIB):
         await cache.read(found, at, at + 4 * KIB)
+    await trio.sleep(10)
     assert len(remote.fetched) == asked, "nothing is fetched ahead of a version that is gone"
 
 
@@ -310,14 +311,12 @@ async def test_warming_fails_if_any_piece_does(autojump_clock, make_cache, remot
 
 
 async def test_what_was_warmed_makes_room_for_who_waits(autojump_clock, make_cache, remote):
-    """Nobody reads the warmed file: its memory must not stay pinned or be forgotten."""
+    """Nobody reads the warmed files: their memory must not stay pinned or be forgotten."""
     cache = make_cache(MIB)
-    one, two = cache.acquire(a_version(MIB, "one")), cache.acquire(a_version(MIB, "two"))
     with trio.fail_after(100):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cache.warm, one, 0, MIB)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(cache.warm, two, 0, MIB)
+            for number in range(7):
+                nursery.start_soon(cache.warm, cache.acquire(a_version(256 * KIB, f"k{number}")), 0, 256 * KIB)
     assert cache.budget.waiting == 0
     assert cache.budget.used == held_bytes(cache)
 
@@ -417,17 +416,13 @@ async def test_reads_larger_than_the_memory_do_not_evict_each_other_over_and_ove
 
 
 async def test_fetching_ahead_never_takes_what_was_not_delivered(autojump_clock, make_cache, remote):
-    cache = make_cache(8 * MIB)
-    kept = cache.acquire(a_version(6 * MIB, "kept"))
-    await cache.warm(kept, 0, 6 * MIB)
+    cache = make_cache(64 * MIB)
+    kept = cache.acquire(a_version(64 * MIB, "kept"))
+    await cache.warm(kept, 0, 64 * MIB)
     scanned = cache.acquire(a_version(64 * MIB, "scanned"))
     for at in range(0, 64 * MIB, 256 * KIB):
         await cache.read(scanned, at, at + 256 * KIB)
-    remote.fetched.clear()
-    await cache.read(kept, 0, 6 * MIB)
-    assert sum(span.length for version, span in remote.fetched if version.key == "kept") <= 2 * MIB, (
-        "demands of the scan may take some, its windows none"
-    )
+    assert 1 <= cache.counters.evicted_unread <= 3, "the demands of the scan take what they need, its windows none"
 
 
 async def test_what_readers_left_behind_does_not_stop_fetching_ahead(autojump_clock, make_cache, remote):

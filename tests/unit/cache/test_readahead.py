@@ -113,6 +113,15 @@ def test_the_second_read_in_a_row_is_fetched_ahead_anywhere(start, step):
     assert LIMITS.part_smallest <= window <= LIMITS.first
 
 
+@pytest.mark.parametrize(
+    ("step", "window"), [(64 * KIB, MIB), (256 * KIB, 2 * MIB), (MIB, 8 * MIB), (4 * MIB, 8 * MIB)]
+)
+def test_the_first_window_is_what_two_reads_in_a_row_are_worth(step, window):
+    readahead = ReadAhead(GIB, LIMITS)
+    walk(readahead, 100 * MIB, 100 * MIB + 2 * step, step)
+    assert readahead.windows == [window]
+
+
 def test_a_sequential_reader_always_has_a_window_ahead_of_it():
     readahead = ReadAhead(GIB, LIMITS)
     fetched = 0

@@ -291,6 +291,7 @@ async def test_a_cancelled_lookup_cancels_nothing_for_others(autojump_clock, tre
 async def test_who_joins_a_slow_question_gets_no_answer_older_than_the_ttl(autojump_clock, make_tree):
     """The question was sent at 0 and answered at once, but the answer took five seconds; the TTL is one."""
     tree = make_tree(ttl_s=1.0)
+    tree.root.asked = -10  # no listing
     old = tree.memory.set("a", b"1").etag
     tree.store.back_s = 5.0
     seen = []
