@@ -59,7 +59,7 @@ class _Refused:
         self.parent = parent
         self.name = name
         self.promised: FileNode | None = None
-        """The node to open for this caller whatever has become of it meanwhile: its first bytes are held."""
+        """The node to open for this caller whatever has become of it meanwhile: its first bytes were just fetched."""
 
 
 class FileSystem:
@@ -174,9 +174,11 @@ class FileSystem:
         if isinstance(node, DirectoryNode):
             raise IsDirectoryError(f"{node.key}: is a directory")
         refused = self._refused.pop(caller, None)
+        if refused is not None and refused.promised is node:
+            self._inodes.hold(node)
+            return self._handles.add(FileHandle(node))
         try:
-            if refused is None or refused.promised is not node:
-                await self._check_current(node)
+            await self._check_current(node)
             return await self._open(node)
         except StaleHandleError:
             if len(self._refused) >= MOST_REFUSED:
