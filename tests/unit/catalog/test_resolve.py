@@ -381,6 +381,6 @@ def test_any_text_resolves_or_fails_as_documented(text, must_exist, tmp_path_fac
     try:
         found = resolve(text, workspace=None, environ={}, cwd=cwd, must_exist=must_exist)
     except MountdError as error:
-        assert isinstance(error, UsageError | NotFoundError | DeniedError)  # noqa: PT017 - any of three
+        assert isinstance(error, UsageError | NotFoundError | DeniedError)
     else:
         assert found.source

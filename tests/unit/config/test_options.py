@@ -222,7 +222,7 @@ class TestOOptions:
         try:
             settle({}, texts, {}, {})
         except UsageError as error:
-            assert error.message.startswith("-o ")  # noqa: PT017 - others settle
+            assert error.message.startswith("-o ")
 
 
 class TestConfig:
