@@ -8,11 +8,14 @@ import trio
 from mountd.aio.retry import RetryPolicy
 from mountd.cache.allocator import reuse_buffers
 from mountd.cache.block_cache import BlockCache
+from mountd.cache.disk.tier import DiskTier
 from mountd.cache.version import Fetch, ObjectVersion
 from mountd.errors import ChangedError
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
 from mountd.fuse.session import Session
+from mountd.modes.disk import open_tier, queue_bytes, why_without
+from mountd.modes.disk_report import describe_tier, with_tier
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
 from mountd.stores.base import Store
@@ -29,6 +32,8 @@ COLLECT_EVERY = 50_000
 """Objects made, less objects freed, between two runs of the cyclic collector; Python's own value is 700."""
 DEADLINE_MARGIN_S = 5.0
 """The file system's own deadline comes after the store's, whose error says what was wrong."""
+DRAIN_S = 3.0
+"""How long the end of a mount waits for bytes on their way to the disk."""
 
 
 class ServedMount:
@@ -44,8 +49,10 @@ class ServedMount:
         operations: Operations,
         session: Session,
         single_file: str | None,
+        tier: DiskTier | None,
     ) -> None:
         """`single_file` is the name of the only file where the source is a single object."""
+        self._tier = tier
         self._spec = spec
         self._store = store
         self._namespace = namespace
@@ -58,7 +65,7 @@ class ServedMount:
     def statistics(self) -> MountStatistics:
         """Return the counters as they are now."""
         budget = self._cache.budget
-        return MountStatistics(
+        statistics = MountStatistics(
             reads=self._filesystem.reads,
             bytes_read=self._filesystem.bytes_read,
             bytes_fetched=self._store.bytes_read,
@@ -68,7 +75,7 @@ class ServedMount:
             cache_hits=self._cache.counters.hits,
             cache_misses=self._cache.counters.misses,
             memory_used=budget.used,
-            memory_limit=budget.limit,
+            memory_limit=self._spec.options.memory_bytes,
             memory_peak=budget.peak,
             inodes=len(self._namespace.inodes),
             open_handles=self._filesystem.open_handles,
@@ -77,13 +84,20 @@ class ServedMount:
             hidden_names=self._namespace.hidden_names,
             waiting_for=self._store.slow_now(),
         )
+        return statistics if self._tier is None else with_tier(statistics, self._tier)
 
     def describe(self) -> dict[str, str]:
         """Return what people may want to know beyond the counters."""
-        mode = self._spec.options.mode
-        streaming = "streaming through memory (this version has no disk cache)"
         single = {SINGLE_FILE: self._single_file} if self._single_file is not None else {}
-        return {"mode": streaming if mode == "auto" else mode, **single, **self._session.tuning}
+        return {"mode": self._mode(), **single, **self._session.tuning}
+
+    def _mode(self) -> str:
+        options = self._spec.options
+        reason = why_without(options, self._spec.location.store)
+        if reason is None:
+            unusable = f"streaming through memory: the cache directory {options.cache_dir} cannot be used, see the log"
+            reason = unusable if self._tier is None else describe_tier(self._tier)
+        return reason if options.mode == "auto" else f"{options.mode}: {reason}"
 
     def request_stop(self) -> None:
         """Make `serve_mount` unmount and return."""
@@ -100,12 +114,23 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     """
     reuse_buffers()
     options, location = spec.options, spec.location
+    tier: DiskTier | None = None
     guarded = open_store(location.store, policy=RetryPolicy(deadline_s=options.request_deadline_s))
     try:
         store, root = await _rooted(guarded, location.path, options.request_deadline_s)
+        fetch = _fetch_from(store)
+        memory = options.memory_bytes
+        if why_without(options, location.store) is None:
+            prefix = location.path.removesuffix(store.shown) if isinstance(store, SingleObjectStore) else ""
+            tier = await open_tier(options, location.store, prefix, fetch)
+        if tier is not None:
+            fetch = tier.fetch
+            memory -= queue_bytes(options)
         async with trio.open_nursery() as nursery:
+            if tier is not None:
+                nursery.start_soon(tier.run)
             namespace = Namespace(store, root, nursery, ttl_s=options.attr_ttl_s)
-            cache = BlockCache(_fetch_from(store), nursery, limit_bytes=options.memory_bytes)
+            cache = BlockCache(fetch, nursery, limit_bytes=memory)
             filesystem = FileSystem(
                 namespace,
                 cache,
@@ -120,12 +145,18 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             _spare_collections()
             session = Session(operations, spec.mountpoint, source=location.source, allow_other=options.allow_other)
             single_file = store.shown if isinstance(store, SingleObjectStore) else None
-            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, single_file)
+            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, single_file, tier)
             reason = await session.serve(started=lambda: task_status.started(served))
+            if tier is not None:
+                with trio.move_on_after(DRAIN_S):
+                    await tier.drain()
             nursery.cancel_scope.cancel()
     finally:
         with trio.move_on_after(2, shield=True):
             await guarded.aclose()
+        if tier is not None:
+            with trio.move_on_after(2, shield=True):
+                await tier.aclose()
     return reason
 
 

@@ -32,5 +32,32 @@ class MountStatistics(msgspec.Struct, kw_only=True):
     """Unexpected exceptions in file-system handlers, answered with EIO."""
     hidden_names: int = 0
     """Objects whose names no POSIX path can express."""
+    disk_hits: int = 0
+    """Fetches answered by the disk tier."""
+    disk_misses: int = 0
+    disk_bytes_hit: int = 0
+    disk_bytes_kept: int = 0
+    """Bytes written to the disk tier by this mount."""
+    disk_bytes_dropped: int = 0
+    """Bytes that were not kept: the disk was full, slow or in trouble."""
+    disk_evictions: int = 0
+    """Objects that this mount removed to make room."""
+    disk_errors: int = 0
+    disk_corrupt: int = 0
+    """Checksums that did not match; the bytes were fetched again."""
+    disk_used: int = 0
+    """Bytes that the node's disk cache takes now, all mounts together."""
+    disk_limit: int = 0
+    """Bytes that it may take now: by its ceiling, and by what the disk has free; 0: no disk tier."""
+    disk_objects: int = 0
+    disk_pinned: int = 0
+    """Bytes of pinned objects."""
+    fill_state: str = ""
+    """counting, downloading, complete, streaming (it does not fit), failed, or nothing: no fill was asked for."""
+    fill_bytes: int = 0
+    """Bytes of what is to be filled that are on disk."""
+    fill_bytes_total: int = 0
+    fill_files: int = 0
+    fill_files_total: int = 0
     waiting_for: list[str] = []
     """What takes long right now, slowest first: operation, name, seconds."""

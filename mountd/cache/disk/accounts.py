@@ -34,6 +34,11 @@ class Standing(NamedTuple):
     """None: without limit."""
 
     @property
+    def most(self) -> int:
+        """Bytes that the cache may take, by the ceiling and by what the disk has free."""
+        return max(0, min(self.ceiling, self.charged + self.free - self.kept_free))
+
+    @property
     def excess(self) -> int:
         """Bytes too many, by the ceiling or the reserve; negative: what still fits."""
         return max(self.charged - self.ceiling, self.kept_free - self.free)

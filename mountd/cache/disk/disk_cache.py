@@ -37,16 +37,17 @@ class Piece(NamedTuple):
 
 
 class DiskCache:
-    """The cache in one directory, for the objects of one store.
+    """The cache in one directory, for the objects of one store whose keys are `prefix` and what versions say.
 
     Raises:
         MountdError: the directory cannot be used.
         OSError, sqlite3.Error: the disk is in trouble.
     """
 
-    def __init__(self, directory: str | Path, store: str, limits: CacheLimits) -> None:
+    def __init__(self, directory: str | Path, store: str, limits: CacheLimits, *, prefix: str = "") -> None:
         self.layout = Layout(directory)
         self._store = store
+        self._prefix = prefix
         self._limits = limits
         self.corrupt = 0
         """Runs whose bytes were not what was written."""
@@ -60,7 +61,7 @@ class DiskCache:
 
     def digest(self, version: ObjectVersion) -> bytes:
         """Return what `version` is known by."""
-        return digest_of(self._store, version)
+        return digest_of(self._store, self._prefix + version.key, version)
 
     def read(self, version: ObjectVersion, wanted: ByteRange) -> memoryview | None:
         """Return the bytes of `wanted`; None: not all of them are here."""

@@ -21,9 +21,9 @@ FAN_OUT = 64
 """Directories that files are spread over; made when needed."""
 
 
-def digest_of(store: str, version: ObjectVersion) -> bytes:
-    """Return 16 bytes that stand for one version of one object of one store."""
-    text = "\0".join((store, version.key, version.etag, str(version.size)))
+def digest_of(store: str, key: str, version: ObjectVersion) -> bytes:
+    """Return 16 bytes that stand for one version of the object `key` of one store."""
+    text = "\0".join((store, key, version.etag, str(version.size)))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
