@@ -1,8 +1,12 @@
 """What tests of the disk cache share: versions whose bytes are known, and what a directory takes on disk."""
 
+import contextlib
 import os
 import random
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from mountd.cache.disk.disk_cache import DiskCache, Piece
 from mountd.cache.disk.room import CacheLimits
@@ -51,3 +55,41 @@ def taken(directory):
 def files_of(directory):
     """Return the files of cached objects."""
     return [path for path in Path(directory, "objects").rglob("*") if path.is_file()]
+
+
+class SmallDisk:
+    """A file system of its own in memory: full when it is full, and its use is one number of one moment."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def used(self):
+        """Return the bytes in use now; unlike a walk over files, no mixture of moments."""
+        found = os.statvfs(self.path)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+    def free(self):
+        """Return the bytes that are free now."""
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def remount(self, options):
+        """Change its options: `ro`, `rw`, `size=…`."""
+        subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Make file systems of given options, such as `size=32m,nr_inodes=500`."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    with contextlib.ExitStack() as stack:
+
+        def make(options):
+            path = tmp_path / "disk"
+            path.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], check=True)
+            stack.callback(subprocess.run, ["umount", "-l", str(path)], check=True)
+            return SmallDisk(path)
+
+        yield make
