@@ -45,10 +45,8 @@ def taken(directory):
     total = 0
     for parent, _, names in os.walk(directory):
         for path in [Path(parent), *(Path(parent, name) for name in names)]:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 total += path.lstat().st_blocks * 512
-            except FileNotFoundError:
-                pass
     return total
 
 

@@ -144,6 +144,10 @@ class DiskCache:
         """Return what the cache holds, of all stores."""
         return self._index.totals()
 
+    def first_free(self) -> int:
+        """Return the bytes that the disk had free when the cache was made."""
+        return self._index.first_free()
+
     @property
     def evicted(self) -> int:
         """Objects that this process took away to make room."""

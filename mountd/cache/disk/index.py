@@ -52,8 +52,8 @@ class Index:
                 raise sqlite3.DatabaseError("the index is of another version of mountd")
             self._inode = os.stat(layout.index).st_ino
             self._owner = OwnerLock(layout.owners)
+            first_free = self.first_free()
             with self._change() as db:
-                first_free = db.execute("SELECT value FROM state WHERE key = 'first_free'").fetchone()[0]
                 self._number = db.execute(
                     "INSERT INTO owner (name, ceiling, reserve) VALUES (?, ?, ?) RETURNING id",
                     (self._owner.name, limits.ceiling(first_free), limits.kept_free()),
@@ -122,6 +122,11 @@ class Index:
                 return Totals(disk, objects, complete, pinned, owners, self.accounts.standing(db))
             finally:
                 db.execute("COMMIT")
+
+    def first_free(self) -> int:
+        """Return the bytes that the disk had free when the index was made."""
+        with self._reader() as db:
+            return int(db.execute("SELECT value FROM state WHERE key = 'first_free'").fetchone()[0])
 
     # ---- writing
 

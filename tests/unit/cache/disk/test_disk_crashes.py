@@ -104,7 +104,9 @@ class Machine:
         db = self.cache._index._db
         assert db.execute("SELECT COUNT(*) FROM pending").fetchone()[0] == 0
         assert db.execute("SELECT TOTAL(reserved), TOTAL(inodes) FROM owner").fetchone() == (0, 0)
-        summed = db.execute("SELECT TOTAL(disk), COUNT(*), TOTAL(complete), TOTAL(pinned * disk) FROM object").fetchone()
+        summed = db.execute(
+            "SELECT TOTAL(disk), COUNT(*), TOTAL(complete), TOTAL(pinned * disk) FROM object"
+        ).fetchone()
         assert summed == (totals.disk, totals.objects, totals.complete, totals.pinned)
         for version in VERSIONS:
             data = self.cache.read(version, ByteRange(0, version.size))
@@ -131,7 +133,11 @@ WORKS = {
     "a first write": lambda cache: cache.write([piece_of(VERSIONS[4]), piece_of(VERSIONS[8], 0, MIB)]),
     "a write that evicts": lambda cache: (fill(cache), cache.write([piece_of(VERSIONS[8])])),
     "clearing": lambda cache: (cache.write([piece_of(version) for version in VERSIONS[:6]]), cache.clear()),
-    "goodbye": lambda cache: (cache.write([piece_of(VERSIONS[4])]), cache.read(VERSIONS[4], ByteRange(0, 9)), cache.maintain()),
+    "goodbye": lambda cache: (
+        cache.write([piece_of(VERSIONS[4])]),
+        cache.read(VERSIONS[4], ByteRange(0, 9)),
+        cache.maintain(),
+    ),
 }
 
 
