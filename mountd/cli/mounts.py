@@ -86,7 +86,16 @@ def mount(
         return
     from mountd.client import api
 
-    _say_mounted(api.mount(spec))
+    record = api.mount(spec)
+    if spec.options.mode == "download":
+        from mountd.cli import filling
+
+        try:
+            filling.wait(record.mountpoint)
+        except BaseException:
+            api.unmount(record.mountpoint, lazy=True)
+            raise
+    _say_mounted(record)
 
 
 def unmount(
@@ -167,6 +176,7 @@ def _spec(
     workspace: Path | None,
 ) -> "MountSpec":
     from mountd.catalog.resolve import resolve
+    from mountd.catalog.source import DatasetReference, DataYaml, parse_source
     from mountd.client import api
     from mountd.config.config_file import read_config
     from mountd.config.options import parse_o_options, settle
@@ -180,7 +190,10 @@ def _spec(
     location = resolve(source, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd())
     settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
     path = api.real_mountpoint(mountpoint)
-    return MountSpec(name=api.free_name(name or named, path), mountpoint=path, location=location, options=settled)
+    eager = isinstance(parse_source(source, os.environ), DataYaml | DatasetReference)
+    return MountSpec(
+        name=api.free_name(name or named, path), mountpoint=path, location=location, options=settled, eager=eager
+    )
 
 
 def _mount_in_foreground(spec: "MountSpec") -> None:

@@ -26,7 +26,7 @@ from mountd.observe import logs
 from mountd.observe.redaction import redact
 from mountd.observe.statistics import MountStatistics
 from mountd.wire.codec import unpack
-from mountd.wire.messages import AskReport, Ended, Failed, Order, Ready, Report, Serve, Step, Stop
+from mountd.wire.messages import AskReport, Bring, Ended, Failed, Order, Ready, Report, Serve, Step, Stop
 
 _STAT_WITHIN_S = 10.0
 _STOP_WITHIN_S = 8.0
@@ -43,6 +43,9 @@ class Served(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Return further lines for people."""
+
+    def prefetch(self, patterns: list[str], *, pinned: bool) -> None:
+        """Bring to disk what `patterns` name."""
 
     def request_stop(self) -> None:
         """Unmount and end."""
@@ -160,6 +163,8 @@ class Worker:
                 match order:
                     case AskReport(serial=serial):
                         await self._tell(self._report(serial))
+                    case Bring(patterns=patterns, pin=pin):
+                        self._bring(patterns, pin=pin)
                     case Stop():
                         self._request_stop()
                     case Serve():
@@ -176,6 +181,13 @@ class Worker:
             async for number in received:
                 _log.info("signalled, unmounting", signal=signal.Signals(number).name)
                 self._request_stop()
+
+    def _bring(self, patterns: list[str], *, pin: bool) -> None:
+        if self._served is not None:
+            try:
+                self._served.prefetch(patterns, pinned=pin)
+            except MountdError as error:  # the client sees in the statistics that nothing goes on
+                _log.warning("cannot prefetch", why=error.message)
 
     def _report(self, serial: int) -> Report:
         if self._served is None:

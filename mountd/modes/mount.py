@@ -10,12 +10,13 @@ from mountd.cache.allocator import reuse_buffers
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.disk.tier import DiskTier
 from mountd.cache.version import Fetch, ObjectVersion
-from mountd.errors import ChangedError
+from mountd.errors import ChangedError, UsageError
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
 from mountd.fuse.session import Session
 from mountd.modes.disk import open_tier, queue_bytes, why_without
 from mountd.modes.disk_report import describe_tier, with_tier
+from mountd.modes.fill import Fill
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
 from mountd.stores.base import Store
@@ -50,9 +51,11 @@ class ServedMount:
         session: Session,
         single_file: str | None,
         tier: DiskTier | None,
+        fill: Fill | None,
     ) -> None:
         """`single_file` is the name of the only file where the source is a single object."""
         self._tier = tier
+        self._fill = fill
         self._spec = spec
         self._store = store
         self._namespace = namespace
@@ -84,7 +87,9 @@ class ServedMount:
             hidden_names=self._namespace.hidden_names,
             waiting_for=self._store.slow_now(),
         )
-        return statistics if self._tier is None else with_tier(statistics, self._tier)
+        if self._tier is None or self._fill is None:
+            return statistics
+        return with_tier(statistics, self._tier, self._fill.progress)
 
     def describe(self) -> dict[str, str]:
         """Return what people may want to know beyond the counters."""
@@ -96,8 +101,22 @@ class ServedMount:
         reason = why_without(options, self._spec.location.store)
         if reason is None:
             unusable = f"streaming through memory: the cache directory {options.cache_dir} cannot be used, see the log"
-            reason = unusable if self._tier is None else describe_tier(self._tier)
+            whole = self._spec.eager or options.mode == "download"
+            if self._tier is None or self._fill is None:
+                reason = unusable
+            else:
+                reason = describe_tier(self._tier, self._fill.progress, whole=whole)
         return reason if options.mode == "auto" else f"{options.mode}: {reason}"
+
+    def prefetch(self, patterns: list[str], *, pinned: bool) -> None:
+        """Bring to disk what `patterns` name; `statistics` says how far it is.
+
+        Raises:
+            UsageError: the mount has no disk tier.
+        """
+        if self._fill is None:
+            raise UsageError(f"{self._spec.mountpoint}: nothing can be prefetched: {self._mode()}")
+        self._fill.prefetch(patterns, pinned=pinned)
 
     def request_stop(self) -> None:
         """Make `serve_mount` unmount and return."""
@@ -123,12 +142,19 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
         if why_without(options, location.store) is None:
             prefix = location.path.removesuffix(store.shown) if isinstance(store, SingleObjectStore) else ""
             tier = await open_tier(options, location.store, prefix, fetch)
+        fill: Fill | None = None
         if tier is not None:
+            fill = Fill(store, root, tier, fetch, queue_bytes=queue_bytes(options))
             fetch = tier.fetch
             memory -= queue_bytes(options)
         async with trio.open_nursery() as nursery:
-            if tier is not None:
+            if tier is not None and fill is not None:
                 nursery.start_soon(tier.run)
+                nursery.start_soon(fill.run)
+                if spec.eager or options.mode == "download":
+                    fill.everything()
+                else:
+                    fill.watch()
             namespace = Namespace(store, root, nursery, ttl_s=options.attr_ttl_s)
             cache = BlockCache(fetch, nursery, limit_bytes=memory)
             filesystem = FileSystem(
@@ -145,7 +171,9 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             _spare_collections()
             session = Session(operations, spec.mountpoint, source=location.source, allow_other=options.allow_other)
             single_file = store.shown if isinstance(store, SingleObjectStore) else None
-            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, single_file, tier)
+            served = ServedMount(
+                spec, guarded, namespace, cache, filesystem, operations, session, single_file, tier, fill
+            )
             reason = await session.serve(started=lambda: task_status.started(served))
             if tier is not None:
                 with trio.move_on_after(DRAIN_S):

@@ -54,6 +54,8 @@ class MountStatistics(msgspec.Struct, kw_only=True):
     """Bytes of pinned objects."""
     fill_state: str = ""
     """counting, downloading, complete, streaming (it does not fit), failed, or nothing: no fill was asked for."""
+    fill_note: str = ""
+    """Why it is not complete."""
     fill_bytes: int = 0
     """Bytes of what is to be filled that are on disk."""
     fill_bytes_total: int = 0

@@ -81,7 +81,7 @@ class DiskTier:
         self._idle = trio.Event()
         self._idle.set()
         self._full_until = 0.0
-        self._ready_to_write = False
+        self._ready = trio.Event()
         self._breaker = Breaker()
         self._reads = Lane("disk reads", _READERS)
         self._writes = Lane("disk writes", 1)
@@ -178,6 +178,10 @@ class DiskTier:
             nursery.start_soon(self._write_all)
             nursery.start_soon(self._keep_up)
 
+    async def wait_ready(self) -> None:
+        """Return once the cache takes writes: soon, or after files and rows were compared after a power failure."""
+        await self._ready.wait()
+
     async def drain(self) -> None:
         """Return once everything that was offered is written."""
         await self._idle.wait()
@@ -225,7 +229,7 @@ class DiskTier:
 
     @property
     def _takes_writes(self) -> bool:
-        return self._ready_to_write and not self._breaker.is_open and trio.current_time() >= self._full_until
+        return self._ready.is_set() and not self._breaker.is_open and trio.current_time() >= self._full_until
 
     def _offer(self, piece: Piece) -> None:
         queued = _Queued(piece)
@@ -304,12 +308,12 @@ class DiskTier:
             self._known, self._last_row = None, 0
         if self._known is None or len(self._known) > 2 * self._objects_known():
             self._known, self._last_row = None, 0
-        if not self._ready_to_write or self._breaker.is_open:
+        if not self._ready.is_set() or self._breaker.is_open:
             await self._upkeep.run(self._cache.sweep)
         await self._upkeep.run(self._cache.maintain)
         await self._learn()
         self._totals = await self._upkeep.run(self._cache.totals)
-        self._ready_to_write = True
+        self._ready.set()
         if self._breaker.succeeded(trio.current_time()):
             log.info("the disk cache is back")
 
