@@ -100,7 +100,11 @@ class Fill:
         while True:
             await self._work.wait()
             while self._orders:
-                await self._bring_all(self._orders[0])
+                try:
+                    await self._bring_all(self._orders[0])
+                except Exception:
+                    log.exception("bringing data to disk failed unexpectedly")  # nobody reads less for it
+                    self.progress.end("failed", "an internal error, see the log")
                 self._orders.popleft()
             self._work = trio.Event()
 

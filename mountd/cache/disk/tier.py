@@ -221,7 +221,7 @@ class DiskTier:
         with trio.move_on_after(READ_S):
             try:
                 return await self._reads.run(self._cache.read, version, wanted)
-            except (OSError, sqlite3.Error) as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the reader gets its bytes
                 self._trouble(error)
                 return None
         self._trouble(TimeoutError(f"the disk did not answer within {READ_S:g} s"))
@@ -279,7 +279,7 @@ class DiskTier:
             return False
         try:
             kept = await self._writes.run(self._cache.write, pieces)
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
             if _is_full(error):
                 kept = False
             else:
@@ -294,7 +294,7 @@ class DiskTier:
             try:
                 with trio.fail_after(UPKEEP_S):
                     await self._upkeep_round()
-            except (OSError, sqlite3.Error, trio.TooSlowError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
                 self._trouble(error)
             await trio.sleep(UPKEEP_EVERY_S)
 
@@ -334,7 +334,10 @@ class DiskTier:
             return  # other processes keep the index busy: a miss, no trouble
         self.counters.errors += 1
         if self._breaker.failed(trio.current_time()):
-            log.warning("the disk cache is in trouble and left out; it is tried again by itself", why=str(error))
+            log.warning(
+                "the disk cache is in trouble and left out; it is tried again by itself",
+                why=f"{type(error).__name__}: {error}",
+            )
 
 
 def _is_full(error: Exception) -> bool:

@@ -50,7 +50,7 @@ class World:
     async def running(self):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.tier.run)
-            await self.until(lambda: self.tier._ready_to_write)
+            await self.tier.wait_ready()
             yield self
             nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
@@ -181,6 +181,23 @@ async def test_a_disk_in_trouble_is_said_once_left_out_and_comes_back(tmp_path, 
         await world.tier.drain()
         await world.read()
         assert [key for key, _ in world.origin.asked].count("file") == 1
+
+
+async def test_a_directory_that_goes_away_and_comes_back(tmp_path):
+    async with World(tmp_path / "cache").running() as world:
+        await world.read()
+        await world.tier.drain()
+        (tmp_path / "cache").rename(tmp_path / "elsewhere")
+        (tmp_path / "cache").write_text("in the way")
+        await world.until(lambda: world.tier.in_trouble)
+        await world.read()
+        (tmp_path / "cache").unlink()
+        await world.until(lambda: not world.tier.in_trouble)
+        await world.read()
+        await world.tier.drain()
+        asked = len(world.origin.asked)
+        await world.read()
+        assert len(world.origin.asked) == asked
 
 
 async def test_a_broken_index_is_replaced_under_way(tmp_path):
