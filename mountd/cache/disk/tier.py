@@ -299,22 +299,23 @@ class DiskTier:
             await trio.sleep(UPKEEP_EVERY_S)
 
     async def _upkeep_round(self) -> None:
-        now = trio.current_time()
-        if self._breaker.is_open:
-            if not self._breaker.allows(now):
+        trial = self._breaker.is_open
+        if trial:
+            if not self._breaker.allows(trio.current_time()):
                 return
             await self._upkeep.run(self._cache.reopen)
             await self._upkeep.run(self._cache.probe)
             self._known, self._last_row = None, 0
         if self._known is None or len(self._known) > 2 * self._objects_known():
             self._known, self._last_row = None, 0
-        if not self._ready.is_set() or self._breaker.is_open:
+        if trial or not self._ready.is_set():
             await self._upkeep.run(self._cache.sweep)
         await self._upkeep.run(self._cache.maintain)
         await self._learn()
         self._totals = await self._upkeep.run(self._cache.totals)
         self._ready.set()
-        if self._breaker.succeeded(trio.current_time()):
+        # Trouble that began during a round is not over at its end: nobody has looked since.
+        if trial and self._breaker.succeeded(trio.current_time()):
             log.info("the disk cache is back")
 
     def _objects_known(self) -> int:
