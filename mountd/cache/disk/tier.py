@@ -16,6 +16,7 @@ import trio
 from mountd.aio.threads import Lane
 from mountd.cache.disk.breaker import Breaker
 from mountd.cache.disk.disk_cache import DiskCache, Piece
+from mountd.cache.disk.pace import Pace
 from mountd.cache.disk.records import Totals
 from mountd.cache.version import Fetch, ObjectVersion
 from mountd.observe.logs import get_logger
@@ -26,6 +27,7 @@ UPKEEP_EVERY_S = 2.0
 UPKEEP_S = 60.0
 FULL_S = 2.0
 """How long nothing is offered to a disk that had no room."""
+LATELY_S = 0.1
 BATCH_BYTES = 8 * MIB
 BATCH_PIECES = 64
 PIECE_COST = 4 * KIB
@@ -83,6 +85,7 @@ class DiskTier:
         self._full_until = 0.0
         self._ready = trio.Event()
         self._breaker = Breaker()
+        self._pace = Pace()
         self._reads = Lane("disk reads", _READERS)
         self._writes = Lane("disk writes", 1)
         self._upkeep = Lane("disk upkeep", 1)
@@ -228,6 +231,10 @@ class DiskTier:
         return None
 
     @property
+    def _readers_wait(self) -> bool:
+        return self.demand > 0 or trio.current_time() - self.last_demand < LATELY_S
+
+    @property
     def _takes_writes(self) -> bool:
         return self._ready.is_set() and not self._breaker.is_open and trio.current_time() >= self._full_until
 
@@ -261,7 +268,9 @@ class DiskTier:
                 self._idle.set()
                 self._work = trio.Event()
                 continue
+            began = trio.current_time()
             kept = await self._write([queued.piece for queued in batch])
+            worked_s = trio.current_time() - began
             for queued in batch:
                 queued.kept = kept
                 queued.done.set()
@@ -273,6 +282,7 @@ class DiskTier:
                     self.counters.bytes_dropped += queued.piece.data.nbytes
             batch.clear()
             await self._release(size)
+            await trio.sleep(self._pace.rest_s(worked_s, readers_wait=self._readers_wait))
 
     async def _write(self, pieces: list[Piece]) -> bool:
         if not self._takes_writes:
