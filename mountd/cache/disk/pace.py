@@ -1,7 +1,7 @@
 """When the writer of the disk tier steps back: readers wait for the store and the processors have nothing to spare.
 
 Writing costs a copy and a checksum for every byte. Where processors idle that is nobody's loss; where they do not, it
-is taken from the readers, so the writer then works a fifth of the time only, and what does not fit its queue is dropped.
+is taken from the readers, so the writer then works a fifth of the time, and what does not fit its queue is dropped.
 """
 
 from collections.abc import Callable
