@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mountd.cache.disk.disk_cache import DiskCache
+from mountd.cache.disk.records import Need
 from mountd.cache.disk.room import NO_CEILING, CacheLimits
 from mountd.errors import DeniedError, SetupError
 from mountd.units import GIB, KIB, MIB, ByteRange
@@ -282,6 +283,21 @@ class TestCeiling:
             wide.write([piece_of(version_of(f"{number}", MIB))])
         assert taken(tmp_path) > 8 * MIB
         wide.close()
+
+    def test_room_that_one_process_has_reserved_is_not_given_to_another(self, tmp_path):
+        slow, quick = open_cache(tmp_path, size="8MB"), open_cache(tmp_path, size="8MB")
+        needs = [Need(slow.digest(version_of(f"s{n}", MIB)), MIB, 0, MIB) for n in range(4)]
+        grants = slow._index.reserve(needs)
+        assert sum(grant.reserved for grant in grants) >= 4 * MIB
+        for number in range(10):  # evicts its own to make room, never what the other is about to write
+            quick.write([piece_of(version_of(f"q{number}", MIB // 2))])
+            assert taken(tmp_path) + 4 * MIB <= 8 * MIB
+        slow._index.abandon(grants)
+        for number in range(10):
+            quick.write([piece_of(version_of(f"r{number}", MIB // 2))])
+        assert taken(tmp_path) > 4 * MIB
+        slow.close()
+        quick.close()
 
     def test_the_reserve_of_the_disk_is_left_alone(self, tmp_path):
         found = os.statvfs(tmp_path)
