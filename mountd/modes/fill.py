@@ -70,18 +70,15 @@ class Fill:
         self._orders: deque[Wanted] = deque()
         self._work = trio.Event()
         self._in_use: dict[str, set[str]] = {}
-        self._watching = False
         self._running = 0
         self.progress = FillProgress()
 
-    def everything(self) -> None:
-        """Bring all there is."""
-        self.order(Wanted(directory=self._root))
-
-    def watch(self) -> None:
-        """Bring directories once they are in use."""
-        self._watching = True
-        self._tier.on_read = self._note
+    def begin(self, *, whole: bool) -> None:
+        """Bring all there is if `whole`, else directories once they are in use."""
+        if whole:
+            self.order(Wanted(directory=self._root))
+        else:
+            self._tier.on_read = self._note
 
     def order(self, wanted: Wanted) -> None:
         """Bring `wanted` after what was ordered before."""

@@ -151,10 +151,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             if tier is not None and fill is not None:
                 nursery.start_soon(tier.run)
                 nursery.start_soon(fill.run)
-                if spec.eager or options.mode == "download":
-                    fill.everything()
-                else:
-                    fill.watch()
+                fill.begin(whole=spec.eager or options.mode == "download")
             namespace = Namespace(store, root, nursery, ttl_s=options.attr_ttl_s)
             cache = BlockCache(fetch, nursery, limit_bytes=memory)
             filesystem = FileSystem(
