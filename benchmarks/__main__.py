@@ -9,7 +9,7 @@ from types import FrameType
 
 from benchmarks import report, scenarios
 from benchmarks.bench import Bench, Datasets
-from benchmarks.harness import Result
+from benchmarks.harness import QUIET, Result
 from benchmarks.origin.process import Settings, running_origin
 from benchmarks.origin.tape import LARGE_PAGES
 
@@ -26,7 +26,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="mountd-bench-", dir=arguments.scratch) as scratch,
         running_origin(*datasets.all(), tape_pages=LARGE_PAGES) as origin,
     ):
-        bench = Bench(origin, datasets, Path(scratch), repeat, arguments.patience)
+        bench = Bench(origin, datasets, Path(scratch), repeat, arguments.patience, arguments.quiet)
         wanted = [*(arguments.names or scenarios.ALL), *(["azurite"] if arguments.azurite else [])]
         for name in wanted:
             origin.control(**_AS_STARTED)
@@ -55,6 +55,13 @@ def _arguments() -> argparse.Namespace:
         default=0,
         metavar="S",
         help="wait so long for a quiet machine before each measurement",
+    )
+    parser.add_argument(
+        "--quiet",
+        type=float,
+        default=QUIET,
+        metavar="N",
+        help=f"processors that others may keep busy meanwhile ({QUIET})",
     )
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="where mounts and caches go (the temp dir)")
     arguments = parser.parse_args()

@@ -71,6 +71,8 @@ class Bench:
     repeat: int
     patience_s: float
     """How long to wait for a quiet machine before each measurement, in seconds."""
+    quiet: float = QUIET
+    """How many processors others may keep busy during a measurement that counts."""
     peaks: list[Peak] = field(default_factory=list)
 
     def mountd(self, options: Mapping[str, str] | None = None) -> Mountd:
@@ -131,8 +133,8 @@ class Bench:
         self, attempts: Mapping[str, Attempt], unit: str, value: Callable[[Sample], float], *, repeat: int = 0
     ) -> tuple[list[Series], dict[str, str]]:
         """Measure all `attempts` in turn; the best of those named `fetch …` becomes the series `fetch`."""
-        before_each = partial(wait_until_quiet, QUIET, self.patience_s)
-        samples, failures = in_turn(attempts, repeat or self.repeat, before_each)
+        before_each = partial(wait_until_quiet, self.quiet, self.patience_s)
+        samples, failures = in_turn(attempts, repeat or self.repeat, quiet=self.quiet, before_each=before_each)
         found = [series(name, unit, values, value) for name, values in samples.items()]
         clients = [one for one in found if one.name.startswith("fetch ")]
         if clients:

@@ -65,22 +65,26 @@ class Result(msgspec.Struct, kw_only=True):
 Attempt = Callable[[], Sample]
 
 QUIET = 0.15
-"""So many processors in the hands of others do not spoil a sample."""
+"""So many processors in the hands of others do not spoil a sample, unless told otherwise."""
 _PATIENCE = 4  # rounds for each one that is wanted, while others are busy
 
 
 def in_turn(
-    attempts: Mapping[str, Attempt], repeat: int, before_each: Callable[[], None] = lambda: None
+    attempts: Mapping[str, Attempt],
+    repeat: int,
+    *,
+    quiet: float = QUIET,
+    before_each: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, list[Sample]], dict[str, str]]:
     """Call every attempt `repeat` times, round after round; return the samples, and the failures by name.
 
-    Where others kept the machine busy there are more rounds, up to `_PATIENCE` times as many; of each attempt the
-    `repeat` least disturbed samples count. An attempt that raises is not called again.
+    Where others kept more than `quiet` processors busy there are more rounds, up to `_PATIENCE` times as many; of each
+    attempt the `repeat` least disturbed samples count. An attempt that raises is not called again.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in attempts}
     failures: dict[str, str] = {}
     for done in range(repeat * _PATIENCE):
-        wanted = [name for name in attempts if name not in failures and _quiet(samples[name]) < repeat]
+        wanted = [name for name in attempts if name not in failures and _count_quiet(samples[name], quiet) < repeat]
         if done >= repeat and not wanted:
             break
         for name in wanted:
@@ -94,8 +98,8 @@ def in_turn(
     return {name: found for name, found in chosen.items() if found}, failures
 
 
-def _quiet(samples: Sequence[Sample]) -> int:
-    return sum(sample.others <= QUIET for sample in samples)
+def _count_quiet(samples: Sequence[Sample], quiet: float) -> int:
+    return sum(sample.others <= quiet for sample in samples)
 
 
 def series(name: str, unit: str, samples: Sequence[Sample], value: Callable[[Sample], float]) -> Series:

@@ -172,18 +172,23 @@ def _directories(scratch: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _call(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    # A session of its own: Ctrl-C is for the benchmark, which lets the call end, so that there is something to unmount.
+    process = subprocess.Popen(
+        command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
     try:
-        # a session of its own: Ctrl-C is for the benchmark, which then unmounts in order
-        done = subprocess.run(
-            command, env=dict(environment), capture_output=True, text=True, timeout=_DEADLINE_S, check=False,
-            start_new_session=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        output, errors = process.communicate(timeout=_DEADLINE_S)
+    except KeyboardInterrupt:
+        process.communicate(timeout=_DEADLINE_S)
+        raise
     except subprocess.TimeoutExpired as error:
+        process.kill()
+        process.communicate()
         raise MountError(f"{' '.join(command[:2])} took longer than {_DEADLINE_S:.0f} s") from error
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise MountError(lines[-1])
-    return done.stdout
+    if process.returncode:
+        raise MountError((errors.strip().splitlines() or [f"exit status {process.returncode}"])[-1])
+    return output
 
 
 @contextmanager

@@ -109,7 +109,11 @@ def _run(work: "Callable[[Progress], Awaitable[TransferReport]]", verb: str, *, 
     if isinstance(outcome, signal.Signals):
         again = "run the same command again to go on"
         typer.echo(f"mountd: {verb} was interrupted, {progress.files_done} files are complete; {again}", err=True)
-        raise typer.Exit(128 + outcome)
+        # At once: whoever pressed Ctrl-C waits, and taking the interpreter and its hundreds of threads down takes
+        # seconds on a busy machine. All that the next run needs is in files already.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + outcome)
     return outcome
 
 

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from pathlib import Path
 
 import trio
 
@@ -10,6 +11,7 @@ from mountd.cache.allocator import reuse_buffers
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.disk.tier import DiskTier
 from mountd.cache.version import Fetch, ObjectVersion
+from mountd.catalog.model import LocalSpec
 from mountd.errors import ChangedError, UsageError
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
@@ -31,7 +33,7 @@ OPEN_WITHIN_S = 20.0
 """For the first questions to the store: who mounts waits 30 s, and is to hear what is wrong before that."""
 COLLECT_EVERY = 50_000
 """Objects made, less objects freed, between two runs of the cyclic collector; Python's own value is 700."""
-DEADLINE_MARGIN_S = 5.0
+DEADLINE_MARGIN_S = 0.5
 """The file system's own deadline comes after the store's, whose error says what was wrong."""
 DRAIN_S = 3.0
 """How long the end of a mount waits for bytes on their way to the disk."""
@@ -133,6 +135,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     """
     reuse_buffers()
     options, location = spec.options, spec.location
+    _check_apart(spec)
     tier: DiskTier | None = None
     guarded = open_store(location.store, policy=RetryPolicy(deadline_s=options.request_deadline_s))
     try:
@@ -183,6 +186,21 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             with trio.move_on_after(2, shield=True):
                 await tier.aclose()
     return reason
+
+
+def _check_apart(spec: MountSpec) -> None:
+    """Refuse a mount point inside the directory that it is to show: it would show itself without end.
+
+    Raises:
+        UsageError: it is inside.
+    """
+    store = spec.location.store
+    if isinstance(store, LocalSpec):
+        shown = Path(store.path, spec.location.path)
+        if Path(spec.mountpoint).is_relative_to(shown.resolve()):
+            raise UsageError(
+                f"the mount point {spec.mountpoint} lies inside {shown}, which it is to show; name one outside"
+            )
 
 
 def _spare_collections() -> None:

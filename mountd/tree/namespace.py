@@ -165,8 +165,10 @@ class Namespace:
         listing = self._load(directory) if directory.loading is None else directory.loading
         try:
             await listing.wait_until(lambda it: it.pages > 0 or it.find(name) >= 0)
+        except UnavailableError:
+            raise  # so would the question about this one name, after as long a wait again
         except MountdError:
-            return  # the question about this one name may still be answered, or says what is wrong
+            return  # the question may still be answered: a SAS may allow to read and not to list
 
     async def _question(self, directory: DirectoryNode, name: bytes) -> Known:
         """Ask about one name; who asks while the same question is under way shares its answer.

@@ -40,6 +40,8 @@ START_AT_OPEN = 1 * MIB
 """What `open` fetches of larger files: the kernel's largest request, so that the first read never waits again."""
 PINNED_LOOKUPS = 30
 """Tries to find a version that stays long enough to fetch its first bytes, under the operation's deadline."""
+IMPATIENT_S = 2.0
+"""How long to wait for a store that kept silent for a whole deadline, until it answers again."""
 MOST_REFUSED = 10_000
 """More threads than this do not look up again at the same moment."""
 NOMINAL_BYTES = 1 << 50
@@ -83,6 +85,8 @@ class FileSystem:
         self._handles = HandleTable()
         self._refused: dict[int, _Refused] = {}
         """By caller: the last file that could not be opened in the version that was asked for."""
+        self._silent = False
+        """The last wait for the store used up its deadline."""
         self.reads = 0
         self.bytes_read = 0
 
@@ -353,12 +357,22 @@ class FileSystem:
 
     @contextmanager
     def _deadline(self, operation: str, name: bytes) -> Iterator[None]:
+        """Bound the wait inside; after a store that kept silent for a whole deadline, later waits are short.
+
+        The kernel hands over lookups of one directory one after the other: were each to wait a whole deadline, the
+        last of many programs would hear of a dead store hours later. The first answer restores patience.
+        """
+        limit_s = min(self._deadline_s, IMPATIENT_S) if self._silent else self._deadline_s
         try:
-            with trio.fail_after(self._deadline_s):
+            with trio.fail_after(limit_s):
                 yield
-        except trio.TooSlowError:
+        except (trio.TooSlowError, DeadlineError) as error:
+            self._silent = True
+            if isinstance(error, DeadlineError):
+                raise
             what = name.decode("utf-8", "replace")
-            raise DeadlineError(f"{operation} {what}: no progress for {self._deadline_s:g} s") from None
+            raise DeadlineError(f"{operation} {what}: no progress for {limit_s:g} s") from None
+        self._silent = False
 
 
 def _first_bytes(node: FileNode) -> int:

@@ -1,4 +1,7 @@
-"""A request may be gone between "there is one" and the read of it, because its sender was killed in between."""
+"""A request may be gone between "there is one" and the read of it, because its sender was killed in between.
+
+SEMANTICS: "Errors".
+"""
 
 import os
 import threading

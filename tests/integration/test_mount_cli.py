@@ -231,6 +231,11 @@ def test_writing_and_bad_options_are_refused(mountd, local_source, point):
     refused(mountd, 2, "nonsense", "-o", "nonsense=1", local_source, point)
 
 
+def test_a_mount_point_inside_what_it_shows_is_refused(mountd, local_source):
+    refused(mountd, 2, "lies inside", local_source, local_source / "inside")
+    assert not (local_source / "inside").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["mount"], ["mount", "a"], ["mount", "--bogus", "a", "b"], ["unmount"], ["unmount", "--all", "x"], ["nonsense"]],
