@@ -141,9 +141,13 @@ async def test_replaced_between_lookup_and_open(autojump_clock, mount, size, kno
         await mount.kernel.listdir("")
     old = await mount.kernel.stat("a")
     new = mount.put("a", size)
+    mount.memory.calls.clear()
     with pytest.raises(StaleHandleError):
         await mount.fs.open(old.ino)
-    assert await mount.kernel.read_file("a") == new
+    assert mount.memory.calls == {"read": 1}
+    assert await mount.kernel.read_file("a", 64 * KIB) == new
+    if size <= WHOLE_AT_OPEN:
+        assert mount.memory.calls == {"read": 2, "stat": 1, "is_directory": 1}
     after = await mount.kernel.stat("a")
     assert (after.ino != old.ino, after.mtime_ns) == (True, old.mtime_ns + 1)
     await mount.check_nothing_is_left()
@@ -243,6 +247,32 @@ async def test_replaced_at_any_of_the_requests_on_the_way_to_the_first_byte(auto
             failed.append(f"{pattern:b}")
         mount.memory.on_call = None
     assert failed == []
+    await mount.check_nothing_is_left()
+
+
+async def test_what_was_found_for_a_caller_that_was_refused_is_opened_for_it_whatever_others_find_since(
+    autojump_clock, mount
+):
+    """The kernel looks up again once: a second refusal would reach the program."""
+    mount.put("a", 1000)
+    old = await mount.kernel.stat("a")
+    second = mount.put("a", 1000)
+    with pytest.raises(StaleHandleError):
+        await mount.fs.open(old.ino, caller=7)
+    found = (await mount.fs.lookup(1, b"a", caller=7)).attributes.ino
+    mount.put("a", 1000)
+    await trio.sleep(30)
+    other = (await mount.fs.lookup(1, b"a", caller=8)).attributes.ino
+    assert other != found
+    with pytest.raises(StaleHandleError):
+        await mount.fs.open(found, caller=8)
+    number = await mount.fs.open(found, caller=7)
+    assert await mount.fs.read(number, 0, 1000) == second
+    mount.fs.release(number)
+    with pytest.raises(StaleHandleError):
+        await mount.fs.open(found, caller=7)
+    for ino in (found, other):
+        mount.fs.forget(ino, 1)
     await mount.check_nothing_is_left()
 
 
