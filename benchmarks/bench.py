@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.disturbance import wait_until_quiet
-from benchmarks.fetch import FetchJob
+from benchmarks.fetch import Client, FetchJob
 from benchmarks.harness import QUIET, Attempt, Series, best, in_turn, series
 from benchmarks.jobs import JobError, Sample, run_job
 from benchmarks.mounts import Contender, Memory, Mountd, Mounted, Rclone
@@ -16,7 +16,7 @@ from benchmarks.readers import ReadJob
 
 MIB = 1 << 20
 
-Fetcher = tuple[str, int]
+Fetcher = tuple[Client, int]
 """Client and number of connections."""
 
 
@@ -87,7 +87,7 @@ class Bench:
         """Return the fuse ceiling, showing `dataset`."""
         return Memory(dataset, self.scratch)
 
-    def fetch(self, dataset: Dataset, client: str, connections: int, *, port: int = 0) -> Attempt:
+    def fetch(self, dataset: Dataset, client: Client, connections: int, *, port: int = 0) -> Attempt:
         """Return one try at the fetch ceiling, of the origin or of another server on this machine."""
         names = [dataset.pattern.format(index=index, group=0) for index in range(dataset.count)]
         job = FetchJob(

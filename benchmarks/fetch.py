@@ -19,13 +19,15 @@ from obstore.store import AzureStore
 
 from benchmarks.jobs import Sample
 
+Client = Literal["raw", "obstore"]
+
 _HEAD_ROOM = 4096
 
 
 class FetchJob(msgspec.Struct, kw_only=True):
     """What to fetch: ranges of one object, or objects whole."""
 
-    client: Literal["raw", "obstore"]
+    client: Client
     port: int
     account: str
     key: str

