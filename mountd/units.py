@@ -50,7 +50,7 @@ def format_size(count: float) -> str:
     """Return `count` bytes for people: `0 B`, `17.0 KiB`, `1.2 GiB`."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1024 or unit == "TiB":
+        if round(abs(size), 1) < 1024 or unit == "TiB":
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     raise AssertionError("the loop returns at its last unit")
@@ -71,7 +71,7 @@ def parse_duration(text: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """Return `seconds` for people: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 10:
+    if round(seconds, 1) < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
