@@ -163,8 +163,9 @@ def try_as_nobody(path):
 
 @pytest.fixture
 def open_tmp_path(tmp_path):
-    for path in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        path.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents):
+        if not path.stat().st_mode & 0o001:  # however many directories the temporary one lies below
+            path.chmod(0o755)
 
 
 @as_root
