@@ -121,7 +121,8 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def flush(self, fh: pyfuse3.FileHandleT) -> None:
-        return None
+        # There is nothing to flush, and after this answer the kernel does not ask again: a request less for each close.
+        raise pyfuse3.FUSEError(errno.ENOSYS)
 
     @handler
     async def fsync(self, fh: pyfuse3.FileHandleT, datasync: bool) -> None:
