@@ -66,6 +66,8 @@ class Namespace:
         self.inodes = InodeTable(root_key)
         self._questions: SingleFlight[tuple[int, bytes, float], Known] = SingleFlight(nursery)
         self.hidden_names = 0
+        self.answers = 0
+        """Questions answered and pages listed since the start."""
 
     # ---- lookup
 
@@ -181,7 +183,9 @@ class Namespace:
 
         async def ask() -> Known:
             asked_at = trio.current_time()
-            return Known(await self._ask(key), asked_at)
+            known = Known(await self._ask(key), asked_at)
+            self.answers += 1
+            return known
 
         if self._ttl_s <= 0:
             return await ask()
@@ -271,6 +275,7 @@ class Namespace:
                 asked_at = trio.current_time()
                 page = await self._store.list_page(directory.key, marker)
                 listing.add_page(page.objects, page.directories, asked_at)
+                self.answers += 1
                 marker = page.next
                 if marker is None:
                     break

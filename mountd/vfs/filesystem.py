@@ -11,7 +11,7 @@ Takes and gives inode numbers, handle numbers, names as bytes and `Attributes`. 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 
 import trio
@@ -20,7 +20,6 @@ from mountd.cache.block_cache import BlockCache, CachedObject
 from mountd.cache.version import ObjectVersion
 from mountd.errors import (
     ChangedError,
-    DeadlineError,
     IsDirectoryError,
     NotDirectoryError,
     NotFoundError,
@@ -33,6 +32,7 @@ from mountd.tree.namespace import Answer, Namespace
 from mountd.units import MIB
 from mountd.vfs.attributes import Attributes, Capacity, Listed, Looked
 from mountd.vfs.handles import DirectoryHandle, FileHandle, HandleTable
+from mountd.vfs.patience import Patience
 
 WHOLE_AT_OPEN = 1 * MIB
 """Files up to this size are fetched whole by `open`: one request for open, read and close together."""
@@ -40,8 +40,6 @@ START_AT_OPEN = 1 * MIB
 """What `open` fetches of larger files: the kernel's largest request, so that the first read never waits again."""
 PINNED_LOOKUPS = 30
 """Tries to find a version that stays long enough to fetch its first bytes, under the operation's deadline."""
-IMPATIENT_S = 2.0
-"""How long to wait for a store that kept silent for a whole deadline, until it answers again."""
 MOST_REFUSED = 10_000
 """More threads than this do not look up again at the same moment."""
 NOMINAL_BYTES = 1 << 50
@@ -80,13 +78,11 @@ class FileSystem:
         self._inodes = namespace.inodes
         self._cache = cache
         self._started_ns = started_ns
-        self._deadline_s = deadline_s
         self._ttl_s = ttl_s
         self._handles = HandleTable()
         self._refused: dict[int, _Refused] = {}
         """By caller: the last file that could not be opened in the version that was asked for."""
-        self._silent = False
-        """The last wait for the store used up its deadline."""
+        self._patience = Patience(deadline_s, self._heard)
         self.reads = 0
         self.bytes_read = 0
 
@@ -357,24 +353,12 @@ class FileSystem:
             raise NotDirectoryError(f"{node.key}: is not a directory")
         return node
 
-    @contextmanager
-    def _deadline(self, operation: str, name: bytes) -> Iterator[None]:
-        """Bound the wait inside; after a store that kept silent for a whole deadline, later waits are short.
+    def _deadline(self, operation: str, name: bytes) -> AbstractContextManager[None]:
+        return self._patience.bound(operation, name)
 
-        The kernel hands over lookups of one directory one after the other: were each to wait a whole deadline, the
-        last of many programs would hear of a dead store hours later. The first answer restores patience.
-        """
-        limit_s = min(self._deadline_s, IMPATIENT_S) if self._silent else self._deadline_s
-        try:
-            with trio.fail_after(limit_s):
-                yield
-        except (trio.TooSlowError, DeadlineError) as error:
-            self._silent = True
-            if isinstance(error, DeadlineError):
-                raise
-            what = name.decode("utf-8", "replace")
-            raise DeadlineError(f"{operation} {what}: no progress for {limit_s:g} s") from None
-        self._silent = False
+    def _heard(self) -> int:
+        """Return a number that grows with everything that comes from the store."""
+        return self._namespace.answers + self._cache.counters.bytes_fetched
 
 
 def _first_bytes(node: FileNode) -> int:

@@ -11,9 +11,10 @@ import math
 import random
 from typing import NamedTuple
 
+import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mountd.errors import (
@@ -350,7 +351,8 @@ the_rest = st.one_of(
     st.tuples(st.just("page limit"), st.sampled_from([1, 2, 1000])),
     st.tuples(st.just("fault"), st.sampled_from(["none", "none", "down", "flaky", "denied", "hangs", "no listings"])),
 )
-steps = st.lists(st.tuples(st.one_of(operations, operations, changes, the_rest), st.booleans()), max_size=50)
+step = st.tuples(st.one_of(operations, operations, changes, the_rest), st.booleans())
+steps = st.lists(step, max_size=20) | st.lists(step, min_size=20, max_size=80)
 
 
 async def drive(steps, ttl_s, memory_bytes, latencies, seed):
@@ -373,7 +375,8 @@ async def drive(steps, ttl_s, memory_bytes, latencies, seed):
         owner.cancel_scope.cancel()
 
 
-@settings(max_examples=150)
+@pytest.mark.timeout(900)  # a run takes seconds; making a failure small and readable takes minutes
+@settings(max_examples=200, phases=[phase for phase in Phase if phase is not Phase.explain])
 @given(
     steps=steps,
     ttl_s=st.sampled_from([0.0, 1.0, 30.0, math.inf]),

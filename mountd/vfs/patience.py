@@ -1,0 +1,58 @@
+"""How long an operation may wait: a deadline, and less for a store that is known to be silent.
+
+The kernel hands over lookups of one directory one after the other: were each to wait a whole deadline, the last of many
+programs would hear of a dead store hours later. So after a wait in which nothing at all came from the store, later
+waits are short, until
+
+- anything comes from it, be it too late for who asked: a store that is only slow must not stay out of reach; or
+- nobody has waited in vain for as long as a deadline.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import trio
+
+from mountd.errors import DeadlineError
+
+IMPATIENT_S = 2.0
+"""How long to wait for a store that is known to be silent."""
+
+
+class Patience:
+    """The deadline of one mount's operations.
+
+    Args:
+        deadline_s: the longest an operation may wait.
+        heard: returns a number that grows with everything that comes from the store.
+    """
+
+    def __init__(self, deadline_s: float, heard: Callable[[], int]) -> None:
+        self._deadline_s = deadline_s
+        self._heard = heard
+        self._silent_at = -1
+        """What had been heard when a wait ended in which nothing came."""
+        self._silent_until = -math.inf
+
+    @contextmanager
+    def bound(self, operation: str, name: bytes) -> Iterator[None]:
+        """Bound the wait inside.
+
+        Raises:
+            DeadlineError: it took too long.
+        """
+        heard = self._heard()
+        silent = heard == self._silent_at and trio.current_time() < self._silent_until
+        limit_s = min(self._deadline_s, IMPATIENT_S) if silent else self._deadline_s
+        try:
+            with trio.fail_after(limit_s):
+                yield
+        except (trio.TooSlowError, DeadlineError) as error:
+            if self._heard() == heard:
+                self._silent_at = heard
+                self._silent_until = trio.current_time() + self._deadline_s
+            if isinstance(error, DeadlineError):
+                raise
+            what = name.decode("utf-8", "replace")
+            raise DeadlineError(f"{operation} {what}: no progress for {limit_s:g} s") from None
