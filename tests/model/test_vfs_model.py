@@ -376,7 +376,7 @@ async def drive(steps, ttl_s, memory_bytes, latencies, seed):
 
 
 @pytest.mark.timeout(900)  # a run takes seconds; making a failure small and readable takes minutes
-@settings(max_examples=200, phases=[phase for phase in Phase if phase is not Phase.explain])
+@settings(max_examples=400, phases=[phase for phase in Phase if phase is not Phase.explain])
 @given(
     steps=steps,
     ttl_s=st.sampled_from([0.0, 1.0, 30.0, math.inf]),

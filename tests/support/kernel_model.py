@@ -152,10 +152,11 @@ class KernelModel:
         """Return a file's bytes as a program that opens, reads to the end and closes."""
         opened = await self.open(path)
         try:
-            data = b""
-            while piece := await self.read(opened, len(data), step):
-                data += piece
-            return data
+            pieces, offset = [], 0
+            while piece := await self.read(opened, offset, step):
+                pieces.append(piece)
+                offset += len(piece)
+            return b"".join(pieces)
         finally:
             self.close(opened)
 

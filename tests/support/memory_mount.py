@@ -8,6 +8,7 @@ from mountd.aio.retry import RetryPolicy
 from mountd.cache.block_cache import BlockCache
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.memory import MemoryStore
+from mountd.stores.single import SingleObjectStore
 from mountd.tree.namespace import Namespace
 from mountd.units import MIB
 from mountd.vfs.filesystem import FileSystem
@@ -22,13 +23,14 @@ class MemoryMount:
     Every version of an object has a modification time of its own, by which tests tell which one they see.
     """
 
-    def __init__(self, nursery, *, ttl_s=30.0, memory_bytes=64 * MIB, deadline_s=60.0, root=""):
+    def __init__(self, nursery, *, ttl_s=30.0, memory_bytes=64 * MIB, deadline_s=60.0, root="", single=None):
         self._ticks = count(1)
         self._names = count(1)
         self.memory = MemoryStore(clock=lambda: next(self._ticks))
         self.store = SlowStore(self.memory)
         self.guarded = GuardedStore(self.store, RetryPolicy(deadline_s=deadline_s))
-        self.namespace = Namespace(self.guarded, root, nursery, ttl_s=ttl_s)
+        self.shown = self.guarded if single is None else SingleObjectStore(self.guarded, single)
+        self.namespace = Namespace(self.shown, root, nursery, ttl_s=ttl_s)
         self.cache = BlockCache(self._fetch, nursery, limit_bytes=memory_bytes)
         self.fs = FileSystem(self.namespace, self.cache, started_ns=0, deadline_s=deadline_s + 5, ttl_s=ttl_s)
         # Open may wait for a name and then for bytes, each with the deadline.
@@ -37,7 +39,7 @@ class MemoryMount:
 
     async def _fetch(self, version, wanted):
         assert self.cache.budget.used <= self.cache.budget.limit
-        chunk = await self.guarded.read(version.key, wanted.start, wanted.length, if_match=version.etag)
+        chunk = await self.shown.read(version.key, wanted.start, wanted.length, if_match=version.etag)
         return chunk.data
 
     # ---- the remote side
