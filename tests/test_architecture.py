@@ -49,7 +49,12 @@ def test_a_file_is_one_idea(source):
 
 
 def test_a_package_is_bare(source):
-    if source.name == "__init__.py" and source.parent != ROOT / "mountd":
+    # mountd.azureml's packages are the API itself: names that scripts import, and no code of their own.
+    public = ROOT / "mountd" / "azureml"
+    if source.name == "__init__.py" and source.is_relative_to(public) and source.parent != public:
+        body = ast.parse(source.read_text()).body[1:]
+        assert all(isinstance(node, ast.ImportFrom | ast.Assign | ast.AnnAssign) for node in body)
+    elif source.name == "__init__.py" and source.parent != ROOT / "mountd":
         body = ast.parse(source.read_text()).body
         assert len(body) == 1, "a sub-package's __init__ holds its docstring and nothing else"
 

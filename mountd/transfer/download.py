@@ -111,7 +111,7 @@ class _Run:
             wanted = self._note(placed)
             if wanted is not None:
                 self._tally.progress.listed = True
-                self._tally.finish(await self._fetcher.fetch(wanted))
+                self._tally.finish(wanted.info.key, await self._fetcher.fetch(wanted))
         self._tally.progress.listed = True
 
     async def fetch_directory(self, path: str, first: Page, shadowed: ObjectInfo | None, workers: int) -> None:
@@ -159,16 +159,16 @@ class _Run:
         elif placed.ours:
             self._tally.resumed += 1
         else:
-            self._tally.skip()
+            self._tally.skip(placed.info.key)
         return None
 
     async def _work(self, receive: trio.MemoryReceiveChannel[Wanted]) -> None:
         async with receive:
             async for wanted in receive:
                 try:
-                    self._tally.finish(await self._fetcher.fetch(wanted))
+                    self._tally.finish(wanted.info.key, await self._fetcher.fetch(wanted))
                 except ExistsError:
-                    self._tally.skip()
+                    self._tally.skip(wanted.info.key)
                     self._tally.progress.forgotten(wanted.info.size)
                 except NotFoundError:
                     self._tally.fail(wanted.info.key, NotFoundError("it was deleted while the download ran"))

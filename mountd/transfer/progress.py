@@ -13,6 +13,10 @@ RATE_WINDOW_S = 10.0
 """Long enough to be steady, short enough to show a stall."""
 
 
+def _nobody(name: str, transferred: bool) -> None:
+    """Be told of a file, and do nothing."""
+
+
 @dataclass(slots=True)
 class Progress:
     """The counters of one transfer or of several that run together; sizes in bytes."""
@@ -30,6 +34,9 @@ class Progress:
     failed: int = 0
     restarted: int = 0
     """Files begun anew because they changed while they were read."""
+    on_file: Callable[[str, bool], None] = field(default=_nobody, repr=False, compare=False)
+    """Called for each file that is complete (true) or was left alone (false), with its path below the directory that
+    is uploaded, or its key; from the loop, so it must not block."""
 
     _in_flight: Callable[[], Sequence[InFlight]] = field(default=tuple, repr=False, compare=False)
 
@@ -67,9 +74,15 @@ class Progress:
         """Uncount kept bytes of a file that starts anew or failed."""
         self.size_done -= count
 
-    def finished(self) -> None:
+    def finished(self, name: str) -> None:
         """Count a file as complete."""
         self.files_done += 1
+        self.on_file(name, True)
+
+    def left_alone(self, name: str) -> None:
+        """Count a file that is there already and is to stay as it is."""
+        self.skipped += 1
+        self.on_file(name, False)
 
 
 class Rate:

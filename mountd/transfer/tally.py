@@ -33,17 +33,17 @@ class Tally:
         """Bytes over the wire since the run began."""
         return self.progress.moved - self._moved_before
 
-    def finish(self, size: int) -> None:
+    def finish(self, name: str, size: int) -> None:
         """Count a file as transferred."""
         self.files += 1
         self.size += size
         self._failures = 0
-        self.progress.finished()
+        self.progress.finished(name)
 
-    def skip(self) -> None:
+    def skip(self, name: str) -> None:
         """Count a file as left alone."""
         self.skipped += 1
-        self.progress.skipped += 1
+        self.progress.left_alone(name)
 
     def refuse(self, name: str, reason: str) -> None:
         """Count a file that cannot be transferred, whoever tries."""

@@ -148,13 +148,13 @@ class _Run:
         self._tally.progress.listed = True
         try:
             if not overwrite and await ExistingKeys(self._store, None).holds(key):
-                self._tally.skip()
+                self._tally.skip(source.name)
                 return
             size = (await self._disk.run(source.stat)).st_size
             self._tally.progress.found(size)
-            self._tally.finish(await self._sender.send(str(source), size, key))
+            self._tally.finish(source.name, await self._sender.send(str(source), size, key))
         except ExistsError:
-            self._tally.skip()
+            self._tally.skip(source.name)
         except OSError as error:
             raise local_error(error, "read", source) from error
 
@@ -191,12 +191,12 @@ class _Run:
                 key = self.key(file.relative)
                 try:
                     if existing is not None and await existing.holds(key):
-                        self._tally.skip()
+                        self._tally.skip(file.relative)
                         self._tally.progress.forgotten(file.size)
                         continue
-                    self._tally.finish(await self._sender.send(file.path, file.size, key))
+                    self._tally.finish(file.relative, await self._sender.send(file.path, file.size, key))
                 except ExistsError:
-                    self._tally.skip()
+                    self._tally.skip(file.relative)
                     self._tally.progress.forgotten(file.size)
                 except MountdError as error:
                     self._tally.fail(file.path, error)
