@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.support.azurite",
     "tests.support.fuse_server",
     "tests.support.mounts",
+    "tests.support.nginx",
     "tests.support.run_node",
     "tests.support.raw_http",
     "tests.support.stores",

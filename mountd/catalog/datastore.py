@@ -249,10 +249,9 @@ def describe_datastore(datastore: Datastore, directory: Path) -> dict[str, Any]:
     credentials = fields.pop("credentials", None)
     shown = {"name": fields.pop("name"), "type": fields.pop("type")}
     shown |= {name: value for name, value in fields.items() if value not in (None, {})}
-    store = datastore.store(directory)
-    if isinstance(store, LocalSpec):
-        return shown | {"path": store.path}
+    if isinstance(datastore, LocalDatastore):
+        return shown | {"path": str((directory / datastore.path).resolve())}
     return shown | {
-        "account_url": store.account_url,
+        "account_url": datastore.account_url,
         "credentials": next(iter(credentials)) if credentials else "none",
     }

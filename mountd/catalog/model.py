@@ -49,7 +49,28 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, tag="local"):
     """Absolute."""
 
 
-StoreSpec = BlobSpec | LocalSpec
+class WebFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file on a web server."""
+
+    key: str
+    """Where the store shows it: a relative path without empty, `.` and `..` segments."""
+    url: str
+    """As it is requested. May hold a password in front of the host, and a token of any name in the query."""
+
+    def __repr__(self) -> str:
+        return f"WebFile(key={self.key!r}, url=***)"
+
+
+class WebSpec(msgspec.Struct, frozen=True, kw_only=True, tag="web"):
+    """Files on web servers, of one host or many; made by `catalog.web_url.web_spec`."""
+
+    name: str
+    """For people, without secrets."""
+    files: tuple[WebFile, ...]
+    """Keys are unique, and none is a directory of another."""
+
+
+StoreSpec = BlobSpec | LocalSpec | WebSpec
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):

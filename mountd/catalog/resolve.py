@@ -28,6 +28,7 @@ from mountd.catalog.source import (
     WebUrl,
     parse_source,
 )
+from mountd.catalog.web_url import parse_web_url, web_spec
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeniedError, NotFoundError, UsageError
 from mountd.observe.redaction import redact
@@ -89,11 +90,11 @@ class _Resolver:
                     f"can be reached at https://…/{source.filesystem}/{source.path}"
                 )
             case WebUrl():
-                # web servers have tokens under any name
-                raise UsageError(
-                    f"{shown.partition('?')[0]}: web files are not in this version "
-                    "(a Blob URL has a host such as ACCOUNT.blob.core.windows.net); download it and give its path"
-                )
+                address = parse_web_url(source.url)
+                if not self.must_exist:
+                    raise UsageError(f"{address.shown}: web files are for reading only; name a place in a datastore")
+                name = address.file_name
+                return Location(store=web_spec([(name, address)]), path=name, source=address.shown)
 
     def _datastore(self, shown: str, source: DatastorePath) -> Location:
         workspace = self.workspace

@@ -3,13 +3,14 @@
 from typing import Literal
 
 from mountd.aio.retry import RetryPolicy
-from mountd.catalog.model import BlobSpec, LocalSpec, StoreSpec
+from mountd.catalog.model import BlobSpec, LocalSpec, StoreSpec, WebSpec
 from mountd.errors import DeniedError, IsDirectoryError, NotFoundError
 from mountd.stores.azure_blob import AzureBlobStore
 from mountd.stores.azure_place import Timeouts
 from mountd.stores.base import Store
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.local import LocalStore
+from mountd.stores.web import WebStore
 
 
 def open_store(spec: StoreSpec, *, policy: RetryPolicy | None = None) -> GuardedStore:
@@ -19,13 +20,13 @@ def open_store(spec: StoreSpec, *, policy: RetryPolicy | None = None) -> Guarded
         DeniedError: the credential is malformed.
     """
     policy = policy or RetryPolicy()
+    # A call that nobody waits for any more is over when its caller's deadline is.
+    timeouts = Timeouts(stall_s=min(Timeouts().stall_s, policy.deadline_s), total_s=policy.deadline_s)
     match spec:
         case BlobSpec():
-            # A call that nobody waits for any more is over when its caller's deadline is.
-            stall_s = min(Timeouts().stall_s, policy.deadline_s)
-            return GuardedStore(
-                AzureBlobStore(spec, timeouts=Timeouts(stall_s=stall_s, total_s=policy.deadline_s)), policy
-            )
+            return GuardedStore(AzureBlobStore(spec, timeouts=timeouts), policy)
+        case WebSpec():
+            return GuardedStore(WebStore(spec, timeouts=timeouts), policy)
         case LocalSpec():
             return GuardedStore(LocalStore(spec.path), policy)
 

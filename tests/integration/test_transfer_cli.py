@@ -204,7 +204,7 @@ def test_wrong_input_is_one_line_and_the_right_status(mountd, work):
     (work / "file").touch()
     (work / "empty").mkdir()
     for status, args, part in (
-        (2, ["download", "https://example.com/f", "x"], "web files"),
+        (2, ["download", "https://example.com/", "x"], "no file to name"),
         (3, ["download", "azureml://datastores/nope", "x"], "datastore nope"),
         (3, ["download", f"{blobs}/paths/nope", "x"], "no such object or directory"),
         (3, ["download", "./nope", "x"], "no such file or directory"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mountd.catalog.connection_string import EMULATOR_KEY
 from mountd.catalog.datastore import BlobDatastore, Credentials, LocalDatastore
-from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, LocalSpec, Location, Sas
+from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, LocalSpec, Location, Sas, WebSpec
 from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeniedError, MountdError, NotFoundError, UsageError
@@ -226,9 +226,6 @@ class TestCredentialsOfRawUrls:
 @pytest.mark.parametrize(
     ("source", "part"),
     [
-        ("https://example.com/a.csv?token=secret1", "web files are not in this version"),
-        ("http://127.0.0.1:8000/other/x", "web files are not in this version"),
-        ("https://acct.file.core.windows.net/share/x", "web files are not in this version"),
         ("azureml:cifar:1", "datasets are not in this version"),
         ("abfss://fs1@acct.dfs.core.windows.net/x", "Data Lake Gen2 is not in this version"),
     ],
@@ -239,6 +236,45 @@ def test_kinds_without_a_store_are_refused(tmp_path, source, part):
         resolve(source, workspace=None, environ=environ, cwd=tmp_path)
     assert part in caught.value.message
     assert "secret" not in caught.value.message
+
+
+class TestWebFiles:
+    @pytest.mark.parametrize(
+        ("source", "shown", "name", "store"),
+        [
+            ("https://example.com/d/a.csv", "https://example.com/d/a.csv", "a.csv", "https://example.com/d"),
+            (
+                "https://example.com/a.csv?token=secret1",
+                "https://example.com/a.csv?***",
+                "a.csv",
+                "https://example.com",
+            ),
+            (
+                "http://me:secret@127.0.0.1:8000/other/x",
+                "http://127.0.0.1:8000/other/x",
+                "x",
+                "http://127.0.0.1:8000/other",
+            ),
+            ("HTTPS://EXAMPLE.com/a%20b%2Fc", "HTTPS://EXAMPLE.com/a%20b%2Fc", "a b%2Fc", None),
+            ("https://acct.file.core.windows.net/share/x", None, "x", None),
+        ],
+    )
+    def test_a_url_is_a_store_with_one_file(self, tmp_path, source, shown, name, store):
+        environ = {"AZURE_STORAGE_ACCOUNT": "acct", "AZURE_STORAGE_KEY": KEY, "AZURE_STORAGE_SAS_TOKEN": SAS}
+        found = resolve(source, workspace=None, environ=environ, cwd=tmp_path)
+        assert isinstance(found.store, WebSpec)
+        assert found.path == name
+        assert [file.key for file in found.store.files] == [name]
+        assert found.source == shown or shown is None or shown.startswith("HTTPS")
+        assert found.store.name == store or store is None
+        assert "secret" not in repr(found)
+        assert KEY not in str(found.store.files[0].url)
+
+    def test_a_target_is_refused(self, tmp_path):
+        with pytest.raises(UsageError, match=r"https://example.com/d/a\?\*\*\*: web files are for reading only"):
+            resolve(
+                "https://me:secret@example.com/d/a?t=secret", workspace=None, environ={}, cwd=tmp_path, must_exist=False
+            )
 
 
 class TestLocalPaths:
