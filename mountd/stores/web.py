@@ -7,6 +7,7 @@ server says is gone is left out, every other failure is the listing's own.
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
+from hashlib import sha256
 
 import trio
 
@@ -15,6 +16,7 @@ from mountd.catalog.model import WebSpec
 from mountd.errors import MountdError, NotFoundError, ReadOnlyError
 from mountd.stores.azure_place import Timeouts
 from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, Upload
+from mountd.stores.web_client import Target
 from mountd.stores.web_copies import Copies
 from mountd.stores.web_reads import WebReads
 from mountd.units import ETag
@@ -100,6 +102,15 @@ class WebStore:
     async def aclose(self) -> None:
         """Drop copies and close connections."""
         await self._questions.run(self._web.close)
+
+    def cache_place(self, key: str) -> tuple[str, str]:
+        """Return what tells the file `key` from every other file of the web, and its key there; holds no secret.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+        url = Target.of(self._url("cache", key)).url
+        return f"web:{sha256(url.encode()).hexdigest()}", key.rpartition("/")[2]
 
     # ---- inside
 
