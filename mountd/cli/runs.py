@@ -1,29 +1,53 @@
-"""`mountd run`."""
+"""`mountd run` and `mountd runs`."""
 
+import json
 import os
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mountd.cli.workspace_option import WorkspaceOption, open_workspace
+from mountd.cli.workspace_option import WorkspaceOption, accept_before_commands, open_workspace
+from mountd.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from mountd.catalog.workspace import Workspace
 
 # Heavy modules are imported where they are needed: `mountd --help` stays quick.
 # ruff: noqa: PLC0415
 
 
+runs_app = typer.Typer(name="runs", help="Look at the runs of a workspace.", no_args_is_help=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command to `app`."""
+    """Add the commands to `app`."""
     # What follows the first word that is no option belongs to the command, options of the command included.
     app.command("run", context_settings={"allow_interspersed_args": False})(run)
+    accept_before_commands(runs_app)
+    app.add_typer(runs_app)
 
 
 def run(
     command: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="CMD", help="The command and its arguments; put `--` before it.", show_default=False),
-    ],
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="JOB",
+            help="Run the job of an Azure ML CLI v2 job YAML, or of a `.runconfig` file, and nothing else.",
+            show_default=False,
+        ),
+    ] = None,
     mount: Annotated[
         list[str] | None,
         typer.Option("--mount", metavar="NAME=SOURCE", help="Mount SOURCE while CMD runs.", show_default=False),
@@ -54,7 +78,16 @@ def run(
     ${{inputs.NAME}} and ${{outputs.NAME}} are replaced by the path (quote them, or your shell will). The exit status
     is CMD's own, 128 + n if signal n ended it, 125 if its data could not be made ready, 126 or 127 if CMD cannot be
     started, and 7 if CMD succeeded but an upload failed.
+
+    With -f the job's file says everything. Such a run has a directory of its own in the workspace, with a copy of its
+    code, its outputs and its log, which is printed as it grows.
     """
+    if file is not None:
+        if command or mount or download or upload:
+            raise UsageError("--file: the job's file says everything; leave CMD, --mount, --download and --upload out")
+        raise typer.Exit(_run_file(file, workspace))
+    if not command:
+        raise UsageError("the command is missing: write `mountd run [OPTIONS] -- CMD ARG…`, or -f JOB")
     from mountd.run.launch import launch
 
     status = launch(
@@ -73,3 +106,67 @@ def run(
 def _say(line: str) -> None:
     with suppress(OSError):  # whoever looked is gone: no reason to stop, least of all to leave something mounted
         typer.echo(line, err=True)
+
+
+def _run_file(file: Path, explicit: Path | None) -> int:
+    from mountd.run.job_file import read_job_file
+    from mountd.run.run_job import run_job
+    from mountd.run.submit import begin
+
+    job = read_job_file(file)
+    workspace = _opened(explicit)
+    journal = begin(job, workspace)
+    return run_job(job, journal, workspace=workspace, environ=os.environ, show=_show)
+
+
+@runs_app.command("list")
+def runs_list(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """List the runs of the workspace, the newest first."""
+    from mountd.cli import run_render
+    from mountd.run.record import list_records
+
+    found = _opened(workspace)
+    records = list_records(found)
+    if as_json:
+        typer.echo(json.dumps([run_render.as_plain(found, record) for record in records], indent=2))
+    else:
+        typer.echo(run_render.run_table(records, time.time()))
+
+
+@runs_app.command("show")
+def runs_show(
+    identifier: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The newest one if left out.", show_default=False)
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one run: how it went, its data, its metrics and where its log is."""
+    from mountd.cli import run_render
+    from mountd.run.record import list_records, read_record, run_directory
+
+    found = _opened(workspace)
+    if identifier is None:
+        records = list_records(found)
+        if not records:
+            raise NotFoundError(f"no runs in {found.root}")
+        record = records[0]
+    else:
+        record = read_record(run_directory(found, identifier))
+    if as_json:
+        typer.echo(json.dumps(run_render.as_plain(found, record), indent=2))
+    else:
+        typer.echo(run_render.run_block(found, record, time.time()))
+
+
+def _opened(explicit: Path | None) -> "Workspace":
+    found = open_workspace(explicit)
+    if found is None:
+        raise NotFoundError("no workspace here or above; make one with `mountd workspace init` or give --workspace")
+    return found
+
+
+def _show(text: str) -> None:
+    with suppress(OSError):  # as above: whoever looked is gone
+        sys.stdout.write(text)
+        sys.stdout.flush()

@@ -1,6 +1,7 @@
 """Upload: open the store, copy a local file or directory to a place in it, close the store."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -24,6 +25,7 @@ async def upload(
     *,
     overwrite: bool,
     progress: Progress,
+    wanted: Callable[[str], bool] | None = None,
     limits: TransferLimits | None = None,
 ) -> UploadReport:
     """Upload the file or directory `source` to the directory that `location` names.
@@ -34,6 +36,7 @@ async def upload(
             file's name and it was not written with a slash at its end.
         overwrite: replace objects that exist; without it they are skipped.
         progress: is moved on as things happen; the caller shows it.
+        wanted: tells of a file's path below `source` whether to upload it; of all if left out.
         limits: how much at once.
 
     Returns:
@@ -60,6 +63,7 @@ async def upload(
             progress=progress,
             path_is_directory=location.source.endswith("/"),
             leave_out=leave_out,
+            wanted=wanted,
             limits=limits,
         )
     finally:

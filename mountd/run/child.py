@@ -7,13 +7,14 @@ left to ask when the command is over and something of it still sits on a mount (
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
 
 from mountd.run.failures import CommandNotFoundError, NotExecutableError
-from mountd.run.signals import SignalRouter
+from mountd.run.signals import ENDING, SignalRouter
 from mountd.run.terminal import Terminal
 
 
@@ -23,6 +24,10 @@ class Command:
     def __init__(self, process: trio.Process) -> None:
         self._process = process
         self._group = process.pid
+        self.timed_out = False
+        """Whether the command was asked to end because its time was over."""
+        self.asked_by: signal.Signals | None = None
+        """The first signal passed on that asks to end."""
 
     @property
     def ended_by(self) -> str | None:
@@ -34,8 +39,22 @@ class Command:
         return known.get(-status, f"signal {-status}")
 
     @classmethod
-    async def start(cls, arguments: Sequence[str], environment: Mapping[str, str]) -> "Command":
-        """Start `arguments` with mountd's own standard streams and working directory.
+    async def start(
+        cls,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        cwd: Path | None = None,
+        output: int | None = None,
+    ) -> "Command":
+        """Start `arguments`.
+
+        Args:
+            arguments: the program and its arguments.
+            environment: all of the command's variables.
+            cwd: its working directory; mountd's own if left out.
+            output: a descriptor for its standard output and error; its input is empty then. By default all three are
+                mountd's own.
 
         Raises:
             CommandNotFoundError: no such file on the PATH of `environment`.
@@ -45,8 +64,18 @@ class Command:
             raise CommandNotFoundError("the command is an empty word; a variable in it may be unset")
         try:
             # Not cancellable half-way: trio waits for the fork. process_group is set before the program runs.
-            process = await trio.lowlevel.open_process(list(arguments), env=dict(environment), process_group=0)
+            process = await trio.lowlevel.open_process(
+                list(arguments),
+                env=dict(environment),
+                process_group=0,
+                cwd=cwd,
+                stdin=None if output is None else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
         except FileNotFoundError:
+            if cwd is not None and not cwd.is_dir():  # noqa: ASYNC240 - a directory of the run's own
+                raise NotExecutableError(f"{cwd}: the working directory of the command is gone") from None
             raise CommandNotFoundError(_why_not_found(arguments[0])) from None
         except OSError as error:
             raise NotExecutableError(f"{arguments[0]}: cannot be executed: {os.strerror(error.errno or 0)}") from None
@@ -54,9 +83,17 @@ class Command:
             raise NotExecutableError(f"{arguments[0]!r}: an argument or variable holds a zero byte") from None
         return cls(process)
 
-    async def wait(self, signals: SignalRouter) -> int:
-        """Return the exit status once the command is over: 128 + n if signal n ended it."""
+    async def wait(self, signals: SignalRouter, *, timeout_s: float | None = None, grace_s: float | None = None) -> int:
+        """Return the exit status once the command is over: 128 + n if signal n ended it.
+
+        Args:
+            signals: are passed on to the command.
+            timeout_s: after which the command is asked to end with SIGTERM.
+            grace_s: after which a command that was asked to end, by us or by a signal that was passed on, is killed;
+                never if left out.
+        """
         terminal = Terminal(self._group)
+        asked = trio.Event()
 
         def on_signal(number: signal.Signals) -> None:
             if number == signal.SIGCHLD:
@@ -68,10 +105,30 @@ class Command:
                 terminal.on_continued()
             else:
                 self._signal_group(number)
+                if number in ENDING:
+                    self.asked_by = self.asked_by or number
+                    asked.set()
+
+        async def time_out(seconds: float) -> None:
+            await trio.sleep(seconds)
+            self.timed_out = True
+            self._signal_group(signal.SIGTERM)
+            asked.set()
+
+        async def kill_after(seconds: float) -> None:
+            await asked.wait()
+            await trio.sleep(seconds)
+            self._signal_group(signal.SIGKILL)
 
         try:
             with signals.to(on_signal):
-                status = await self._process.wait()
+                async with trio.open_nursery() as nursery:
+                    if timeout_s is not None:
+                        nursery.start_soon(time_out, timeout_s)
+                    if grace_s is not None:
+                        nursery.start_soon(kill_after, grace_s)
+                    status = await self._process.wait()
+                    nursery.cancel_scope.cancel()
         finally:
             terminal.close()
             if self._process.returncode is None:  # a fault of mountd's own: leave nothing running

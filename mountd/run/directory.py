@@ -1,4 +1,4 @@
-"""A run's own directory: where inputs live that were given no path, gone when the run is over.
+"""A run's own directory: where inputs live that were given no path. What the run put there for them is gone afterwards.
 
 Blocking. Never removes anything through a mount: mount points are only ever removed by `rmdir`, which fails on a
 mounted one and on one that is not empty.
@@ -23,6 +23,8 @@ class RunDirectory:
     def create(cls, runs_directory: Path | None, identifier: str) -> "RunDirectory":
         """Make the directory: in `runs_directory`, or in the temp dir if that is None or not ours to write.
 
+        It may be there, with the run's record in it, and stays then.
+
         Raises:
             OSError: neither place allows it.
         """
@@ -30,7 +32,7 @@ class RunDirectory:
             with contextlib.suppress(OSError):  # a workspace of the node's administrator, for one
                 runs_directory.mkdir(mode=0o700, exist_ok=True)
                 path = runs_directory / identifier
-                path.mkdir(mode=0o700)
+                path.mkdir(mode=0o700, exist_ok=True)
                 return cls(Path(os.path.realpath(path)))
         return cls(Path(os.path.realpath(tempfile.mkdtemp(prefix=f"mountd-{identifier}-"))))
 
@@ -42,8 +44,23 @@ class RunDirectory:
         """Make and return the directory into which to download the input `name`."""
         return self._make(name, self._downloads)
 
+    def take_mount_point(self, path: Path) -> None:
+        """Make the directory `path` if it is missing, to be removed afterwards if it was made."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            self._mount_points.append(path)
+
+    def take_download_target(self, path: Path) -> None:
+        """Note that what is about to be downloaded to `path` is to be removed, if nothing is there yet."""
+        if not os.path.lexists(path):
+            self._downloads.append(path)
+
     def remove(self) -> None:
-        """Remove the directory and what was downloaded into it; a mount that would not go stays where it is."""
+        """Remove what was made for inputs, and the directory if nothing else is in it.
+
+        A mount that would not go stays where it is.
+        """
         for target in self._downloads:
             shutil.rmtree(target, ignore_errors=True)
         for directory in (*self._mount_points, self._path / "inputs", self._path):

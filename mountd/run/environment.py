@@ -1,7 +1,8 @@
 """The variables that tell a command where its data is.
 
 Pure. For an input `data` at /mnt/d the command sees `AZUREML_DATAREFERENCE_data`, `AZURE_ML_INPUT_data`, `data` and
-`DATA`, all of them `/mnt/d`; for a single file they name the file. Outputs have `AZURE_ML_OUTPUT_` instead. Rules:
+`DATA`, all of them `/mnt/d`; for a single file they name the file. Outputs have `AZURE_ML_OUTPUT_` instead. An input
+that is passed on as it is, in mode `direct`, is no path and has no `AZUREML_DATAREFERENCE_`. Rules:
 
 - Prefixed variables are always set. Bare ones never replace a variable that the command would have had anyway: an
   input called `path` must not cost the command its PATH.
@@ -26,6 +27,7 @@ class Mode(enum.StrEnum):
     MOUNT = "mount"
     DOWNLOAD = "download"
     UPLOAD = "upload"
+    DIRECT = "direct"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class Presented:
     name: str
     mode: Mode
     path: str
-    """Absolute; of the file itself where the source is a single file."""
+    """Absolute; of the file itself where the source is a single file. In mode `direct` the text itself."""
 
 
 def published_variables(presented: Sequence[Presented], inherited: Mapping[str, str]) -> dict[str, str]:
@@ -61,7 +63,9 @@ def published_variables(presented: Sequence[Presented], inherited: Mapping[str, 
     return variables
 
 
-def _prefixes(item: Presented) -> tuple[str, str]:
+def _prefixes(item: Presented) -> tuple[str, ...]:
+    if item.mode is Mode.DIRECT:
+        return (INPUT_PREFIX,)
     return REFERENCE_PREFIX, OUTPUT_PREFIX if item.mode is Mode.UPLOAD else INPUT_PREFIX
 
 

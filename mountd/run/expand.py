@@ -7,12 +7,15 @@ variable, the same in braces, `${{inputs.<name>}}` and `${{outputs.<name>}}`. Ru
   name wins that is not followed by a letter, digit or `_`.
 - What is not known stays as it is, `$HOME` included: expanding that is the business of the caller's shell.
 - A path that was put in is not looked at again, whatever it contains.
+
+A line for a shell is another matter: see `run.shell_line`.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 
 from mountd.run.environment import Mode, Presented
+from mountd.run.shell_line import Slot, fill_line
 
 _TEMPLATE = r"\$\{\{\s*(?P<side>inputs|outputs)\.(?P<slot>[A-Za-z_][A-Za-z0-9_-]*)\s*\}\}"
 
@@ -20,10 +23,15 @@ _TEMPLATE = r"\$\{\{\s*(?P<side>inputs|outputs)\.(?P<slot>[A-Za-z_][A-Za-z0-9_-]
 class Expander:
     """Replaces the references to one run's inputs and outputs."""
 
-    def __init__(self, presented: Sequence[Presented], published: Mapping[str, str]) -> None:
-        self._slots = {
+    def __init__(
+        self, presented: Sequence[Presented], published: Mapping[str, str], literals: Mapping[str, str] | None = None
+    ) -> None:
+        """`literals` are inputs that are plain values, known to `${{inputs.<name>}}` only."""
+        self._literals: dict[Slot, str] = {("inputs", name): value for name, value in (literals or {}).items()}
+        self._paths: dict[Slot, str] = {
             ("outputs" if item.mode is Mode.UPLOAD else "inputs", item.name): item.path for item in presented
         }
+        self._slots = {**self._literals, **self._paths}
         # A name stands for its input also where the variable of that name was left to the environment.
         self._values = {**published, **{item.name: item.path for item in presented}}
         known = "|".join(re.escape(name) for name in sorted(self._values, key=len, reverse=True))
@@ -34,6 +42,10 @@ class Expander:
     def expand(self, argument: str) -> str:
         """Return `argument` with every known reference replaced."""
         return self._pattern.sub(self._value, argument)
+
+    def expand_line(self, line: str) -> str:
+        """Return `line`, which a shell will read, with its templates filled in."""
+        return fill_line(line, paths=self._paths, literals=self._literals)
 
     def _value(self, match: re.Match[str]) -> str:
         found = match.groupdict()

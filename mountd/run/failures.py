@@ -5,6 +5,9 @@ NotExecutableError    exit 126   the command is there but cannot be executed
 CommandNotFoundError  exit 127   there is no such command
 """
 
+import contextlib
+from collections.abc import Iterator
+
 from mountd.errors import MountdError, NotFoundError, SetupError
 
 
@@ -12,6 +15,15 @@ class PreparationError(SetupError):
     """An input or output could not be made ready; the message names it."""
 
     exit_code = 125
+
+
+@contextlib.contextmanager
+def preparing(kind: str, name: str) -> Iterator[None]:
+    """Turn errors of the body into those of the input or output (`kind`) `name`."""
+    try:
+        yield
+    except MountdError as error:
+        raise PreparationError(f"{kind} {name!r}: {error.message}") from error
 
 
 class NotExecutableError(MountdError):

@@ -85,10 +85,15 @@ class Inputs:
         return failures[0] if failures else None
 
     async def _target(self, item: Input) -> Path:
-        if item.path is not None:
-            return item.path
+        own = self._plan.own_directory
+        if item.path is not None and item.mode is Mode.DOWNLOAD and (own is None or not item.path.is_relative_to(own)):
+            return item.path  # to stay where the user wants it
         try:
             directory = self._directory or await self._make_directory()
+            if item.path is not None:
+                take = directory.take_mount_point if item.mode is Mode.MOUNT else directory.take_download_target
+                await self._lane.run(take, item.path)
+                return item.path
             place = directory.mount_point if item.mode is Mode.MOUNT else directory.download_target
             return await self._lane.run(place, item.name)
         except OSError as error:

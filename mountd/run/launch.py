@@ -1,6 +1,7 @@
 """`mountd run` from the words of its command line to its exit status."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,11 +9,18 @@ import trio
 
 from mountd.catalog.workspace import Workspace
 from mountd.errors import MountdError
+from mountd.observe.redaction import redact
 from mountd.run.failures import PreparationError
+from mountd.run.journal import Journal
 from mountd.run.node_operations import NodeOperations
-from mountd.run.plan import make_plan
-from mountd.run.session import run_session
+from mountd.run.plan import RunPlan, make_plan
+from mountd.run.record import RUN_DIRECTORY_VARIABLE, RUN_ID_VARIABLE, DataRecord, RunRecord
+from mountd.run.recording import Recording
+from mountd.run.session import Outcome, run_session
 from mountd.run.specs import parse_download, parse_mount, parse_upload
+
+EXPERIMENT = "run"
+"""The experiment of runs that name none."""
 
 
 def launch(
@@ -58,7 +66,47 @@ def launch(
         environ=environ,
         cwd=cwd,
     )
-    return trio.run(
-        partial(run_session, plan, operations=NodeOperations(environ, say), environment=environ, say=say),
-        strict_exception_groups=True,
+    journal = _keep_record(plan, found)
+    if journal is None:
+        return trio.run(_session(plan, environ, say)).exit_status
+    recording = Recording(journal)
+    outcome = Outcome(MountdError.exit_code, "an internal error")
+    variables = {RUN_ID_VARIABLE: journal.record.id, RUN_DIRECTORY_VARIABLE: str(journal.directory)}
+    try:
+        outcome = trio.run(_session(plan, {**environ, **variables}, journal.also(say), recording))
+    finally:
+        recording.ended(outcome)
+    return outcome.exit_status
+
+
+def _session(
+    plan: RunPlan, environ: Mapping[str, str], say: Callable[[str], None], recording: Recording | None = None
+) -> Callable[[], Awaitable[Outcome]]:
+    return partial(
+        run_session,
+        plan,
+        operations=NodeOperations(environ, say),
+        environment=environ,
+        say=say,
+        watcher=recording,
+        prepare=None if recording is None else recording.preparing,
     )
+
+
+def _keep_record(plan: RunPlan, workspace: Workspace | None) -> Journal | None:
+    """Return the journal of a new run, None where there is no place for one: the run matters more than its record."""
+    if workspace is None or plan.runs_directory is None:
+        return None
+    record = RunRecord(
+        id=plan.identifier,
+        experiment=EXPERIMENT,
+        status="NotStarted",
+        created=time.time(),
+        command=redact(" ".join(plan.command)),
+        inputs=tuple(DataRecord(name=item.name, mode=item.mode, place=item.location.source) for item in plan.inputs),
+        outputs=tuple(DataRecord(name=item.name, mode="upload", place=item.location.source) for item in plan.outputs),
+    )
+    try:
+        return Journal.create(workspace, record)
+    except MountdError:
+        return None  # a workspace of the node's administrator, for one

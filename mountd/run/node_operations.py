@@ -1,11 +1,12 @@
 """What a run does to data, for real: mounts through the client, transfers in this process."""
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import trio
+from pathspec import GitIgnoreSpec
 
 from mountd.aio.threads import Lane
 from mountd.catalog.model import Location
@@ -54,13 +55,16 @@ class NodeOperations:
         report.check_complete(f"download of {location.source}")
         return report.single_file
 
-    async def upload(self, source: Path, location: Location) -> None:
-        """Upload, replacing objects of the same names."""
+    async def upload(
+        self, source: Path, location: Location, *, overwrite: bool = True, globs: Sequence[str] = ()
+    ) -> None:
+        """Upload."""
         from mountd.modes.upload import upload  # noqa: PLC0415 - as above
 
+        wanted = GitIgnoreSpec.from_lines(globs).match_file if globs else None
         report = await self._telling(
             f"uploading to {location.source}",
-            lambda progress: upload(source, location, overwrite=True, progress=progress),
+            lambda progress: upload(source, location, overwrite=overwrite, progress=progress, wanted=wanted),
         )
         report.check_complete(f"upload to {location.source}")
 

@@ -1,5 +1,6 @@
 """What a run does to data, as a protocol, and its real form: mounts through the client, transfers in this process."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -43,8 +44,16 @@ class DataOperations(Protocol):
             MountdError: not all of it is there.
         """
 
-    async def upload(self, source: Path, location: Location) -> None:
+    async def upload(
+        self, source: Path, location: Location, *, overwrite: bool = True, globs: Sequence[str] = ()
+    ) -> None:
         """Upload a file or directory.
+
+        Args:
+            source: what to upload.
+            location: where to.
+            overwrite: replace objects of the same names; without it they are skipped.
+            globs: which files of a directory, all if empty; written as in a `.gitignore`.
 
         Raises:
             MountdError: not all of it arrived.

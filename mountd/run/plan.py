@@ -6,21 +6,17 @@ TARGET resolved, every path absolute and every name unique.
 
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from mountd.catalog.model import LocalSpec, Location
 from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
-from mountd.errors import MountdError
-from mountd.run.environment import Mode
-from mountd.run.failures import PreparationError
+from mountd.run.environment import Mode, Presented
+from mountd.run.failures import preparing
 from mountd.run.specs import DownloadInput, MountInput, UploadOutput, check_names
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +38,13 @@ class Output:
     path: Path
     """What the command writes; absolute."""
     location: Location
+    otherwise: Path | None = None
+    """Where else it may be, if it is not at `path`."""
+    is_directory: bool = False
+    """Whether to make a directory for the command at `path`; else only its parent."""
+    overwrite: bool = True
+    globs: tuple[str, ...] = ()
+    """Which files below `path` are sent; all if empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,25 @@ class RunPlan:
     """Where the command runs."""
     runs_directory: Path | None
     """The workspace's, for the run's own directory; None: the temp dir."""
+    passed_on: tuple[Presented, ...] = ()
+    """Inputs of mode `direct`."""
+    literals: Mapping[str, str] = field(default_factory=dict)
+    """Inputs that are plain values."""
+    shown_from: int = 0
+    """The first word of the command that its log shows: a script stands behind its interpreter."""
+    is_shell_line: bool = False
+    """Whether the last word of the command is read by a shell, which expands variables itself."""
+    timeout_s: float | None = None
+    """After which the command is asked to end."""
+    grace_s: float | None = None
+    """How long the command may take to end once it was asked to; None: for as long as it likes."""
+    has_job_log: bool = False
+    """Whether the log has every line of an Azure ML job's log, not only those that say something here."""
+
+    @property
+    def own_directory(self) -> Path | None:
+        """Where in the workspace the run's own directory is, or is going to be."""
+        return None if self.runs_directory is None else self.runs_directory / self.identifier
 
 
 def make_plan(
@@ -80,11 +102,8 @@ def make_plan(
     check_names(item.name for item in named)
 
     def place(name: str, kind: str, text: str, *, must_exist: bool = True) -> Location:
-        return _naming(
-            name,
-            kind,
-            lambda: resolve(text, workspace=workspace, environ=environ, cwd=cwd, must_exist=must_exist),
-        )
+        with preparing(kind, name):
+            return resolve(text, workspace=workspace, environ=environ, cwd=cwd, must_exist=must_exist)
 
     inputs = [
         Input(name=item.name, mode=Mode.MOUNT, location=place(item.name, "input", item.source), path=None)
@@ -125,14 +144,6 @@ def _outside(runs: Path, inputs: Sequence[Input]) -> Path | None:
         if isinstance(store, LocalSpec) and real.is_relative_to(os.path.realpath(Path(store.path, item.location.path))):
             return None
     return runs
-
-
-def _naming(name: str, kind: str, call: Callable[[], T]) -> T:
-    """Return what `call` does, its errors as this input's or output's."""
-    try:
-        return call()
-    except MountdError as error:
-        raise PreparationError(f"{kind} {name!r}: {error.message}") from error
 
 
 def _absolute(cwd: Path, path: str) -> Path:

@@ -7,7 +7,7 @@
 """
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -52,6 +52,7 @@ async def upload_tree(
     progress: Progress,
     path_is_directory: bool = False,
     leave_out: Path | None = None,
+    wanted: Callable[[str], bool] | None = None,
     limits: TransferLimits | None = None,
 ) -> UploadReport:
     """Upload the directory or the file `source` into the directory `path` of `store`.
@@ -65,6 +66,7 @@ async def upload_tree(
         progress: is moved on as things happen.
         path_is_directory: `path` is a directory whatever its name.
         leave_out: a local directory below `source` to pass over.
+        wanted: tells of a file's path below `source` whether to upload it; of all if left out.
         limits: how much at once.
 
     Raises:
@@ -84,7 +86,10 @@ async def upload_tree(
     if kind == stat.S_IFDIR:
         await run.check_target()
         existing = None if overwrite else await ExistingKeys.look(store, path)
-        await run.send_directory(walk(source, leave_out=leave_out), existing, limits.files)
+        found = walk(source, leave_out=leave_out)
+        if wanted is not None:
+            found = (item for item in found if not isinstance(item, LocalFile) or wanted(item.relative))
+        await run.send_directory(found, existing, limits.files)
     else:
         itself = not path_is_directory and path.rpartition("/")[2] == source.name
         if not itself:

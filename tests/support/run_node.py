@@ -1,5 +1,6 @@
 """A node for one test of `mountd run`: a workspace with a local datastore, and the real command line."""
 
+import json
 import subprocess
 
 import pytest
@@ -29,20 +30,26 @@ class RunNode(Mountd):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
 
+    def runs(self):
+        """Return what `mountd runs list --json` says, the newest run first."""
+        return json.loads(self.run("runs", "list", "--json", check=0).stdout)
+
     def start_run(self, *arguments, **options):
         """Start `mountd run` with pipes and return its process."""
         return self.start("run", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
     def close(self):
-        """See that the runs have left nothing: no mount, no process, no directory."""
+        """See that the runs have left nothing but their records: no mount, no process, no data."""
         mounts = self.mounts()
         try:
             assert mounts == []
             self.wait_gone()  # a supervisor may need a moment to end
         finally:
             super().close()
-        runs = self.directory / ".azureml/runs"
-        assert not runs.exists() or list(runs.iterdir()) == []
+        for run in (self.directory / ".azureml/runs").glob("*"):
+            assert not (run / "inputs").exists()
+            if not (run / "code").exists():
+                assert {entry.name for entry in run.iterdir()} <= {"run.json", ".alive", "user_logs"}
         assert list(self.temporary.iterdir()) == []
 
 

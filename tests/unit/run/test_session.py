@@ -67,7 +67,7 @@ class Recorder:
         target.mkdir(parents=True, exist_ok=True)
         (target / "file").write_text(location.source)
 
-    async def upload(self, source, location):
+    async def upload(self, source, location, *, overwrite=True, globs=()):
         self.events.append(f"upload {source.name} to {location.source}")
         self.upload_started.set()
         if self.upload_forever:
@@ -114,12 +114,13 @@ class Runner:
 
     async def __call__(self, script, *arguments, inputs=(), outputs=(), environment=None):
         with trio.fail_after(30):
-            return await run_session(
+            self.outcome = await run_session(
                 self.plan(["sh", "-c", script, "sh", *arguments], inputs, outputs),
                 operations=self.operations,
                 environment={**os.environ, **(environment or {})},
                 say=self.say,
             )
+            return self.outcome.exit_status
 
     def output(self, name, path="out"):
         return Output(name=name, path=self.cwd / path, location=location(f"dst-{name}"))
@@ -214,8 +215,8 @@ async def test_a_missing_output_is_a_warning(runner):
 async def test_a_command_that_cannot_be_started_uploads_nothing(runner):
     (runner.cwd / "out").write_text("of an earlier run")
     plan = runner.plan(["no-such-command-here"], [mounted("d")], [runner.output("o")])
-    status = await run_session(plan, operations=runner.operations, environment=os.environ, say=runner.say)
-    assert status == 127
+    outcome = await run_session(plan, operations=runner.operations, environment=os.environ, say=runner.say)
+    assert outcome.exit_status == 127
     assert runner.data_events() == ["mount src-d", "unmount"]
     assert runner.nothing_is_left()
 
@@ -365,6 +366,6 @@ async def test_without_a_workspace_the_temp_dir_is_used(runner, tmp_path, monkey
     plan = runner.plan(["sh", "-c", f'echo "$m" > {seen}'], [mounted("m")])
     plan = RunPlan(**{**{name: getattr(plan, name) for name in plan.__slots__}, "runs_directory": None})
     run = partial(run_session, plan, operations=runner.operations, environment=os.environ, say=runner.say)
-    assert await run() == 0
+    assert (await run()).exit_status == 0
     assert Path(seen.read_text().strip()).is_relative_to(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["cwd"]

@@ -1,0 +1,144 @@
+"""What a run of its own directory is to do, as a value: written by job files and by the Python API alike.
+
+Plain values that travel to the run's process as JSON through a pipe, since a SOURCE may carry a shared access signature
+and a variable a password: nothing here is ever written to disk as it is. Imports neither trio nor storage.
+"""
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from mountd.errors import UsageError
+from mountd.run.environment import Mode
+
+NAME_RULE = "letters, digits, '_' and '-', not beginning with a digit or '-'"
+RUN_NAME_RULE = "letters, digits, '_', '-' and '.', at most 200, beginning with a letter or digit"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+_EXPERIMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+class JobInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Data that the command finds at a path, or is told the name of."""
+
+    name: str
+    source: str
+    """Any SOURCE; a relative path starts at `JobSpec.base`. In mode `direct` the very text that the command sees."""
+    mode: Mode = Mode.MOUNT
+    """Any but `upload`."""
+    path_on_compute: str | None = None
+    """Relative: below the working directory; None: in the run's own directory."""
+    gives_way: bool = False
+    """Whether `path_on_compute` may be ignored where another input needs that place."""
+
+    def __repr__(self) -> str:
+        return f"JobInput({self.name}, {self.mode})"  # the source may hold a signature
+
+
+class JobOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """Data that the command leaves at a path and that is uploaded afterwards."""
+
+    name: str
+    target: str | None = None
+    """Any TARGET, in which `{run-id}` and `{output-name}` are replaced; None: `azureml/<run>/<name>` in the default
+    datastore."""
+    path_on_compute: str | None = None
+    """Relative: below the working directory; None: in the run's own directory."""
+    otherwise: str | None = None
+    """Where the command may have left it instead; looked at if nothing is at `path_on_compute`."""
+    is_file: bool = False
+    """Whether the path is to be a file's; without `path_on_compute` a directory is made for what is none."""
+    overwrite: bool = True
+    globs: tuple[str, ...] = ()
+    """Which files below the path are uploaded; all if empty."""
+    register_as: str | None = None
+    """The data asset that the uploaded data becomes."""
+
+    def __repr__(self) -> str:
+        return f"JobOutput({self.name})"
+
+
+class ScriptCommand(msgspec.Struct, frozen=True, kw_only=True, tag="script"):
+    """A Python script of the code."""
+
+    script: str
+    arguments: tuple[str, ...] = ()
+    interpreter: str = sys.executable
+
+
+class ProgramCommand(msgspec.Struct, frozen=True, kw_only=True, tag="program"):
+    """A program and its arguments."""
+
+    words: tuple[str, ...]
+
+
+class ShellCommand(msgspec.Struct, frozen=True, kw_only=True, tag="shell"):
+    """A line for bash, or for sh where there is no bash."""
+
+    line: str
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One run."""
+
+    experiment: str
+    command: ScriptCommand | ProgramCommand | ShellCommand
+    base: str
+    """Where relative paths in sources, targets and `code` start; absolute."""
+    code: str | None = None
+    """A directory or file of this node, or a place in a datastore; copied to be the working directory, which is empty
+    without it."""
+    code_datastore: str | None = None
+    """The datastore by way of which the code reaches the run."""
+    inputs: tuple[JobInput, ...] = ()
+    outputs: tuple[JobOutput, ...] = ()
+    literals: dict[str, str] = {}
+    """Inputs that are plain values: what `${{inputs.x}}` stands for."""
+    environment: dict[str, str] = {}
+    """Added to the environment of whoever starts the run."""
+    name: str | None = None
+    """The run's identifier; None: made up from the experiment, the time and a random part."""
+    display_name: str | None = None
+    description: str | None = None
+    tags: dict[str, str] = {}
+    timeout_s: float | None = None
+    """After which the command is ended."""
+    remarks: tuple[str, ...] = ()
+    """What the run's log says first: what of a job file means nothing on one node."""
+
+    def __repr__(self) -> str:
+        return f"JobSpec({self.experiment})"
+
+
+def check_job(job: JobSpec) -> None:
+    """See that the names in `job` can be used and that none is used twice.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    if not _EXPERIMENT.fullmatch(job.experiment):
+        raise UsageError(
+            f"the experiment's name {job.experiment!r} cannot be used; write letters, digits, '_', '-' and '.', at "
+            "most 100"
+        )
+    if job.name is not None and not _RUN_NAME.fullmatch(job.name):
+        raise UsageError(f"the run's name {job.name!r} cannot be used; write {RUN_NAME_RULE}")
+    if not Path(job.base).is_absolute():
+        raise UsageError(f"the base {job.base!r} of a job's relative paths is not absolute")
+    for side, names in (
+        ("input", [*(item.name for item in job.inputs), *job.literals]),
+        ("output", [item.name for item in job.outputs]),
+    ):
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise UsageError(f"{side} {name!r}: the name cannot be used; write {NAME_RULE}")
+    counts = Counter(item.name for item in job.inputs)
+    counts.update(item.name for item in job.outputs)
+    counts.update(job.literals.keys())
+    for name, count in counts.items():
+        if count > 1:
+            raise UsageError(f"the name {name!r} is used for more than one input or output; give each its own name")

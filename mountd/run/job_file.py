@@ -1,0 +1,16 @@
+"""A job's file, whichever of the kinds that Azure ML has: read by its name."""
+
+from pathlib import Path
+
+from mountd.run.job import JobSpec
+from mountd.run.job_yaml import read_job
+
+
+def read_job_file(path: Path) -> JobSpec:
+    """Return the job in `path`.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it is malformed, or asks for what this version does not do; names file and field.
+    """
+    return read_job(path)

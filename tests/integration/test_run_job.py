@@ -1,0 +1,438 @@
+"""`mountd run -f` and `mountd runs` as a user runs them, and runs submitted from Python: real mounts and processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mountd.catalog.workspace import Workspace
+from mountd.errors import DeadlineError, ExistsError, NotFoundError
+from mountd.run.environment import Mode
+from mountd.run.job import JobInput, JobOutput, JobSpec, ProgramCommand, ScriptCommand, ShellCommand
+from mountd.run.metrics import append_metric
+from mountd.run.record import log_path, read_record
+from mountd.run.references import reference_input, reference_output
+from mountd.run.submit import cancel, submit, wait
+from tests.support.run_node import PATIENCE_S, STORE
+
+pytestmark = pytest.mark.fuse
+
+TRAIN = """
+import json, os, sys
+data, out = sys.argv[1:3]
+print("DATA", sorted(os.listdir(data)))
+os.makedirs(out, exist_ok=True)
+with open(os.path.join(out, "model.txt"), "w") as file:
+    file.write(open(os.path.join(data, "a.txt")).read())
+print("done", file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def node(run_node):
+    run_node.put({"train/a.txt": "first\n", "train/deep/b.txt": "second\n", "one/file.csv": "1,2\n"})
+    source = run_node.directory / "src"
+    source.mkdir()
+    (source / "train.py").write_text(TRAIN)
+    (source / "notes.tmp").write_text("left out")
+    (source / ".amlignore").write_text("*.tmp\n")
+    return run_node
+
+
+def job_file(node, text, name="job.yml"):
+    (node.directory / name).write_text(text)
+    return name
+
+
+JOB = f"""
+display_name: the first
+experiment_name: letters
+code: ./src
+command: python train.py ${{{{inputs.data}}}} "${{{{outputs.model}}}}" && echo "$A ${{{{inputs.word}}}}"
+inputs:
+  data: {{type: uri_folder, path: {STORE}/paths/train}}
+  word: fine
+outputs:
+  model: {{type: uri_folder, mode: upload, path: {STORE}/paths/models/m1}}
+environment_variables: {{A: all is}}
+compute: azureml:gpu
+"""
+
+
+def test_a_job_from_its_file_to_its_outputs(node):
+    done = node.run("run", "-f", job_file(node, JOB), check=0)
+    assert (node.store / "models/m1/model.txt").read_text() == "first\n"
+    (run,) = node.runs()
+    assert (run["status"], run["exit_code"], run["experiment"]) == ("Completed", 0, "letters")
+    directory = Path(run["directory"])
+    assert sorted(os.listdir(directory / "code")) == [".amlignore", "logs", "outputs", "train.py"]
+    assert Path(run["log"]).read_text() == done.stdout
+    assert done.stderr == ""
+    mount_point = directory / "inputs/data"
+    lines = done.stdout.splitlines()
+    assert lines[:9] == [
+        "mountd: compute: has no meaning here; the job runs on this node",
+        "Initialize DatasetContextManager.",
+        "Enter __enter__ of DatasetContextManager",
+        "Processing 'data'.",
+        "Mode: 'mount'.",
+        f"Mounting data to {mount_point}.",
+        f"Mounted data to {mount_point} as folder.",
+        "Exit __enter__ of DatasetContextManager",
+        "Entering Run History Context Manager.",
+    ]
+    assert lines[9] == f"Current directory:  {directory}/code"
+    assert lines[12:] == [
+        "",
+        "Script type = None",
+        "DATA ['a.txt', 'deep']",
+        "done",
+        "all is fine",
+        "Uploading output 'model'.",
+        f"Uploaded output 'model' to {STORE}/paths/models/m1/.",
+        f"Unmounting {mount_point}.",
+        f"Finishing unmounting {mount_point}.",
+    ]
+    (shown,) = [json.loads(node.run("runs", "show", run["id"], "--json", check=0).stdout)]
+    assert shown == run
+    text = node.run("runs", "show", check=0).stdout
+    assert "the first" in text
+    assert f"mount at {mount_point} from {STORE}/paths/train" in text
+    assert "letters_" in node.run("runs", "list", check=0).stdout
+
+
+def test_a_job_that_fails_says_so_everywhere(node):
+    text = 'command: "echo to see; exit 3"\noutputs: {o: {mode: upload}}\n'
+    done = node.run("run", "-f", job_file(node, text), check=3)
+    assert "to see\n" in done.stdout
+    (run,) = node.runs()
+    assert (run["status"], run["exit_code"], run["error"]) == ("Failed", 3, "the command ended with exit status 3")
+
+
+def test_an_input_that_fails_is_named_with_the_reason(node):
+    text = f"command: touch ran\ninputs: {{data: {{path: {STORE}/paths/no/such}}}}\n"
+    done = node.run("run", "-f", job_file(node, text), check=125)
+    (run,) = node.runs()
+    assert run["status"] == "Failed"
+    assert run["error"].startswith("input 'data': ")
+    assert "no/such" in run["error"]
+    assert f"mountd: error: {run['error']}\n" in done.stdout
+    assert not (Path(run["directory"]) / "code/ran").exists()
+
+
+def test_a_source_that_cannot_be_resolved_is_no_traceback(node):
+    text = "command: touch ran\ninputs: {data: {path: azureml://datastores/nowhere/paths/x}}\n"
+    done = node.run("run", "-f", job_file(node, text), check=125)
+    assert "mountd: error: input 'data': datastore nowhere" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert node.runs()[0]["status"] == "Failed"
+
+
+def test_a_time_limit_ends_the_command(node):
+    text = "command: 'trap \"echo asked; exit 9\" TERM; sleep 60 & wait'\nlimits: {timeout: 0.3}\n"
+    done = node.run("run", "-f", job_file(node, text), check=9)
+    assert "asked\n" in done.stdout
+    assert node.runs()[0]["error"] == "the command was ended: its time limit of 0.3 s was over"
+
+
+@pytest.mark.parametrize("words", [["-f", "job.yml", "--", "true"], ["-f", "job.yml", "--mount", "a=/tmp"], []])
+def test_a_job_file_says_everything(node, words):
+    job_file(node, "command: 'true'\n")
+    assert node.run("run", *words, check=2).stderr.startswith("mountd: error: ")
+    assert node.runs() == []
+
+
+def test_a_malformed_job_is_one_line_and_no_run(node):
+    done = node.run("run", "-f", job_file(node, "command: x\nfoo: 1\n"), check=2)
+    assert done.stderr == "mountd: error: job.yml: foo: is not a known field\n"
+    assert node.runs() == []
+
+
+def test_a_job_needs_its_code_and_a_workspace(node, tmp_path):
+    done = node.run("run", "-f", job_file(node, "command: x\ncode: ./nowhere\n"), check=3)
+    assert "nowhere: there is no such file or directory" in done.stderr
+    assert node.runs() == []
+    (node.directory / ".azureml").rename(tmp_path / "elsewhere")
+    assert "no workspace here or above" in node.run("run", "-f", "job.yml", check=3).stderr
+
+
+def test_ctrl_c_cancels_a_job_and_its_outputs_are_kept(node):
+    text = (
+        "command: 'echo half > ${{outputs.o}}/x; echo up; sleep 60'\n"
+        f"outputs: {{o: {{mode: upload, path: {STORE}/paths/o}}}}\n"
+    )
+    process = node.start_run("-f", job_file(node, text))
+    for line in process.stdout:
+        if line == "up\n":
+            break
+    assert node.runs()[0]["status"] == "Running"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    (run,) = node.runs()
+    assert (run["status"], run["error"]) == ("Canceled", "ended by SIGINT")
+    assert (node.store / "o/x").read_text() == "half\n"
+
+
+def test_a_named_run_is_made_once(node):
+    name = job_file(node, "name: only-once\ncommand: 'true'\n")
+    node.run("run", "-f", name, check=0)
+    assert "run only-once: exists" in node.run("run", "-f", name, check=6).stderr
+    assert [run["id"] for run in node.runs()] == ["only-once"]
+
+
+def test_a_command_line_run_has_a_record_too(node):
+    node.run("run", "--mount", f"data={STORE}/paths/train", "--", "sh", "-c", 'cat "$data/a.txt"; exit 4', check=4)
+    (run,) = node.runs()
+    assert (run["status"], run["exit_code"], run["experiment"]) == ("Failed", 4, "run")
+    assert run["inputs"][0]["place"] == f"{STORE}/paths/train"
+    assert "Mounted data to" in Path(run["log"]).read_text()
+
+
+def test_a_workspace_that_is_not_writable_costs_no_run(node):
+    runs = node.directory / ".azureml/runs"
+    runs.write_text("in the way")
+    assert node.run("run", "--", "echo", "ran", check=0).stdout == "ran\n"
+
+
+def test_runs_that_are_not_there(node):
+    assert node.run("runs", "list", check=0).stdout == "no runs yet\n"
+    assert "there is none" in node.run("runs", "show", "nope", check=3).stderr
+    assert "no runs in" in node.run("runs", "show", check=3).stderr
+
+
+# Submitted from a program
+
+
+@pytest.fixture
+def start(node, monkeypatch):
+    """Return a function that submits a job in the node's workspace and returns the run's directory."""
+    for name in list(os.environ):
+        if name.startswith(("AZURE", "MOUNTD", "DATASET")):
+            monkeypatch.delenv(name)
+    workspace = Workspace(node.directory)
+
+    def submit_one(command, **fields):
+        job = JobSpec(**{"experiment": "exp", "base": str(node.directory), "command": command, **fields})
+        return submit(job, workspace, node.environ)
+
+    return submit_one
+
+
+def read_log(directory):
+    path = log_path(directory)
+    return path.read_text() if path.exists() else ""
+
+
+def data(**fields):
+    return JobInput(**{"name": "input", "source": f"{STORE}/paths/train", **fields})
+
+
+def test_a_submitted_script_with_its_log(node, start):
+    directory = start(
+        ScriptCommand(script="train.py", arguments=("DatasetConsumptionConfig:input", "out", "0.003")),
+        code="src",
+        inputs=(data(),),
+    )
+    pieces = []
+    record = wait(directory, on_log=pieces.append, timeout_s=PATIENCE_S)
+    text = "".join(pieces)
+    assert (record.status, record.exit_code) == ("Completed", 0), text
+    assert text == log_path(directory).read_text()
+    mount_point = directory / "inputs/input"
+    assert "Preparing to call script [ train.py ] with arguments: ['$input', 'out', '0.003']\n" in text
+    assert f"calling script [ train.py ] with arguments: ['{mount_point}', 'out', '0.003']\n" in text
+    assert (directory / "code/out/model.txt").read_text() == "first\n"
+    assert directory.name.startswith("exp_")
+
+
+SUBMIT_AND_DIE = """
+import os, sys
+from pathlib import Path
+from mountd.catalog.workspace import Workspace
+from mountd.run.job import JobSpec, ShellCommand
+from mountd.run.submit import submit
+
+root = Path(sys.argv[1])
+job = JobSpec(experiment="e", base="/", command=ShellCommand(line=f"cat '{root}/hold'; echo over"))
+print(submit(job, Workspace(root)), flush=True)
+assert not {"trio", "azure", "obstore", "pyfuse3"} & set(sys.modules)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_run_outlives_whoever_submitted_it_and_submitting_is_light(node):
+    os.mkfifo(node.directory / "hold")
+    done = subprocess.run(
+        [sys.executable, "-c", SUBMIT_AND_DIE, str(node.directory)],
+        env=node.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    directory = Path(done.stdout.strip())
+    assert not read_record(directory).is_over
+    (node.directory / "hold").write_text("let go\n")
+    assert wait(directory, timeout_s=PATIENCE_S).status == "Completed"
+    assert read_log(directory).endswith("let go\nover\n")
+
+
+def test_a_submitted_run_is_canceled(node, start):
+    directory = start(ShellCommand(line="echo up; sleep 60"), inputs=(data(),))
+    with pytest.raises(DeadlineError, match="goes on after"):
+        wait(directory, timeout_s=0.1)
+    node.wait_until(lambda: "\nup\n" in read_log(directory), "the command is up")
+    cancel(directory)
+    record = wait(directory, timeout_s=PATIENCE_S)
+    assert (record.status, record.exit_code) == ("Canceled", 143)
+    cancel(directory)  # of one that is over: nothing
+
+
+def test_a_run_canceled_before_it_began(node, start):
+    directory = start(ShellCommand(line="sleep 60"))
+    cancel(directory)
+    assert wait(directory, timeout_s=PATIENCE_S).status == "Canceled"
+
+
+def test_a_killed_run_is_failed(node, start):
+    os.mkfifo(node.directory / "hold")
+    directory = start(ShellCommand(line=f"echo up; cat '{node.directory}/hold'"))
+    node.wait_until(lambda: "\nup\n" in read_log(directory), "the command is up")
+    os.kill(read_record(directory).pid, signal.SIGKILL)
+    record = wait(directory, timeout_s=PATIENCE_S)
+    assert (record.status, record.error) == ("Failed", "interrupted: the process of the run is gone")
+    assert node.runs()[0]["status"] == "Failed"
+    (node.directory / "hold").write_text("")  # nobody told the command to end
+
+
+def test_where_inputs_lie_and_what_stays_of_them(node, start, tmp_path):
+    outside = tmp_path / "abs/mounted"
+    kept = tmp_path / "abs/kept"
+    directory = start(
+        ProgramCommand(words=("sh", "-c", 'cat "$a/a.txt" "$b/a.txt" "$c/a.txt" "$d/a.txt" "$e"; echo "$b $c $e"')),
+        inputs=(
+            data(name="a", path_on_compute=str(outside)),
+            data(name="b", path_on_compute="in/b"),
+            data(name="c", mode=Mode.DOWNLOAD, path_on_compute="in/c"),
+            data(name="d", mode=Mode.DOWNLOAD, path_on_compute=str(kept)),
+            data(name="e", source=f"{STORE}/paths/one/file.csv"),
+            JobInput(name="f", source="some-id", mode=Mode.DIRECT),
+        ),
+    )
+    record = wait(directory, timeout_s=PATIENCE_S)
+    log = log_path(directory).read_text()
+    assert record.status == "Completed", log
+    code = directory / "code"
+    assert "first\nfirst\nfirst\nfirst\n1,2\n" in log
+    assert f"{code}/in/b {code}/in/c {directory}/inputs/e/file.csv\n" in log
+    assert not outside.exists()
+    assert (kept / "a.txt").read_text() == "first\n"
+    assert sorted(os.listdir(code / "in")) == []
+    assert [item.path for item in record.inputs][1] == f"{code}/in/b"
+
+
+def test_inputs_in_each_others_way(node, start):
+    directory = start(
+        ShellCommand(line="true"), inputs=(data(name="a", path_on_compute="x"), data(name="b", path_on_compute="x/y"))
+    )
+    record = wait(directory, timeout_s=PATIENCE_S)
+    assert "inputs 'a' and 'b': " in record.error
+    assert "are in each other's way" in record.error
+    directory = start(ShellCommand(line="true"), inputs=(data(name="a", path_on_compute="."),))
+    assert "is where the command runs" in wait(directory, timeout_s=PATIENCE_S).error
+
+
+def test_data_references_of_the_first_sdk(node, start):
+    store = "workspaceblobstore"
+    script = 'cat "$AZUREML_DATAREFERENCE_mounted/a.txt" "$1/a.txt" "$root/train/a.txt" > bar.pkl; echo "$1"'
+    directory = start(
+        ProgramCommand(words=("sh", "-c", script, "sh", "$AZUREML_DATAREFERENCE_down-1")),
+        inputs=(
+            reference_input("mounted", datastore=store, path="./train", mode=Mode.MOUNT),
+            reference_input("down-1", datastore=store, path="./train", mode=Mode.DOWNLOAD),
+            reference_input("root", datastore=store, path=None, mode=Mode.DOWNLOAD),
+        ),
+        outputs=(reference_output("up", datastore=store, path="/sent", path_on_compute="./bar.pkl"),),
+    )
+    record = wait(directory, timeout_s=PATIENCE_S)
+    log = log_path(directory).read_text()
+    assert record.status == "Completed", log
+    assert (node.store / "sent/bar.pkl").read_text() == "first\n" * 3
+    assert f"\n{directory}/code/{store}/train\n" in log
+
+
+def test_code_travels_through_a_datastore(node, start):
+    directory = start(
+        ScriptCommand(script="train.py", arguments=("$input", "outputs")),
+        code="src", code_datastore="workspacefilestore", inputs=(data(mode=Mode.DOWNLOAD),),
+    )  # fmt: skip
+    record = wait(directory, timeout_s=PATIENCE_S)
+    assert record.status == "Completed", log_path(directory).read_text()
+    store = node.directory / ".azureml/storage/workspacefilestore"
+    assert sorted(os.listdir(store / "azureml" / directory.name)) == [".amlignore", "train.py"]
+    assert not (directory / "snapshot").exists()
+    assert (directory / "code/outputs/model.txt").read_text() == "first\n"
+
+
+def test_code_in_a_datastore(node, start):
+    node.put({"code/say.py": "print('from the store')"})
+    directory = start(ScriptCommand(script="say.py"), code=f"{STORE}/paths/code")
+    assert wait(directory, timeout_s=PATIENCE_S).status == "Completed"
+    assert "\nfrom the store\n" in log_path(directory).read_text()
+
+
+def test_outputs_by_pattern_and_without_a_target(node, start):
+    script = 'mkdir -p "$1/deep"; echo m > "$1/deep/m.pkl"; echo n > "$1/n.txt"; echo r > "$2"'
+    directory = start(
+        ProgramCommand(words=("sh", "-c", script, "sh", "$models", "$report")),
+        outputs=(
+            JobOutput(name="models", globs=("*.pkl",)),
+            JobOutput(name="report", target=f"{STORE}/paths/r/{{run-id}}/report.html", is_file=True),
+        ),
+    )
+    record = wait(directory, timeout_s=PATIENCE_S)
+    assert record.status == "Completed", log_path(directory).read_text()
+    sent = node.store / "azureml" / directory.name
+    assert [str(path.relative_to(sent)) for path in sent.rglob("*") if path.is_file()] == ["models/deep/m.pkl"]
+    assert (node.store / "r" / directory.name / "report.html").read_text() == "r\n"
+
+
+def test_a_command_finds_its_run_and_its_metrics_are_shown(node, start):
+    script = (
+        "import os; from pathlib import Path; from mountd.run.metrics import append_metric, append_tag\n"
+        "run = Path(os.environ['MOUNTD_RUN_DIRECTORY']); assert run.name == os.environ['MOUNTD_RUN_ID']\n"
+        "[append_metric(run, 'loss', 1 / step, step=step) for step in (1, 2)]; append_tag(run, 'stage', 'final')\n"
+    )
+    directory = start(ProgramCommand(words=(sys.executable, "-c", script)), tags={"stage": "first", "who": "me"})
+    assert wait(directory, timeout_s=PATIENCE_S).status == "Completed", log_path(directory).read_text()
+    (run,) = node.runs()
+    assert [metric["value"] for metric in run["metrics"]] == [1.0, 0.5]
+    assert run["tags"] == {"stage": "final", "who": "me"}
+    shown = node.run("runs", "show", check=0).stdout
+    assert "metric loss" in shown
+    assert "0.5 (the last of 2)" in shown
+    append_metric(directory, "late", 1)
+
+
+def test_bad_input_is_an_error_at_once_and_no_run(node, start):
+    with pytest.raises(NotFoundError, match="nowhere: there is no such file"):
+        start(ShellCommand(line="true"), code="nowhere")
+    first = start(ShellCommand(line="true"), name="mine")
+    with pytest.raises(ExistsError, match="run mine: exists"):
+        start(ShellCommand(line="true"), name="mine")
+    assert wait(first, timeout_s=PATIENCE_S).status == "Completed"
+    assert [run["id"] for run in node.runs()] == ["mine"]
+
+
+def test_secrets_of_a_job_are_in_no_file_and_in_no_command_line(node, start):
+    secret = "c2VjcmV0LXNlY3JldA"
+    directory = start(
+        ShellCommand(line="echo ${{inputs.f}} > seen"),
+        inputs=(JobInput(name="f", source=f"https://h/x?sig={secret}", mode=Mode.DIRECT),),
+        environment={"PASSWORD": secret},
+    )
+    assert wait(directory, timeout_s=PATIENCE_S).status == "Completed"
+    kept = [path for path in directory.rglob("*") if path.is_file() and path.name != "seen"]
+    assert all(secret not in path.read_text() for path in kept)
