@@ -7,20 +7,14 @@ import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from mountd.catalog.connection_string import ConnectionString, parse_connection_string
-from mountd.catalog.datastore import (
-    BlobDatastore,
-    Credentials,
-    Datastore,
-    LocalDatastore,
-    check_datastore,
-    decode_datastore,
-    is_account_key,
-    is_sas,
-)
+from mountd.catalog.credentials import Credentials, is_account_key, is_sas
+from mountd.catalog.datastore import check_datastore, decode_datastore
+from mountd.catalog.datastore_kinds import BlobDatastore, Datastore, FileDatastore, LocalDatastore
 from mountd.config.strict_yaml import load_yaml, read_text
 from mountd.errors import NotFoundError, UsageError
 
@@ -30,6 +24,7 @@ _CONNECTION_STRING = re.compile(
     re.IGNORECASE,
 )
 
+_OWNED = {"client_id": "client_secret", "username": "password"}
 _NEEDED = {"azure_blob": ("account_name", "container_name"), "local": ("path",)}
 
 
@@ -91,7 +86,8 @@ def datastore_from_file(file: Path, *, name: str | None, secret: Secret | None) 
     Args:
         file: in the schema of Azure ML's CLI v2, or `type: local`.
         name: takes the place of the file's own name.
-        secret: takes the place of the file's own credentials.
+        secret: takes the place of the file's own credentials; of a service principal and of a database's user, of the
+            secret or password alone.
 
     Raises:
         UsageError: the file is malformed; the message names file and field.
@@ -101,6 +97,8 @@ def datastore_from_file(file: Path, *, name: str | None, secret: Secret | None) 
     value = load_yaml(read_text(file), origin)
     if name is not None and isinstance(value, dict):
         value |= {"name": name}
+    if secret is not None and isinstance(value, dict):
+        value = _with_missing_secret(value, secret)
     return _completed(decode_datastore(value, origin), secret, file.absolute().parent, origin)
 
 
@@ -117,11 +115,13 @@ def datastore_from_words(words: DatastoreWords, *, secret: Secret | None, cwd: P
         raise UsageError("NAME: is missing; give it, or --file")
     if words.type is None:
         raise UsageError("--type: is missing; give azure_blob or local, or --file")
+    if words.type not in _NEEDED:
+        raise UsageError(f"--type: {words.type}: must be azure_blob or local; any other kind is described by --file")
     parsed = secret.connection_string if secret and words.type == "azure_blob" else None
     if parsed is not None:
         words = _filled(words, parsed)
     fields = {key: value for key, value in asdict(words).items() if value is not None}
-    needed = _NEEDED.get(fields["type"], ())
+    needed = _NEEDED[fields["type"]]
     for key in needed:
         if key not in fields:
             raise UsageError(f"--{key.replace('_', '-')}: is missing; a datastore of type {words.type} needs it")
@@ -145,6 +145,15 @@ def _filled(words: DatastoreWords, parsed: ConnectionString) -> DatastoreWords:
     )
 
 
+def _with_missing_secret(value: dict[str, Any], secret: Secret) -> dict[str, Any]:
+    """Return a file's fields with `secret` where they say whose it is; a key or SAS is nobody's."""
+    credentials = value.get("credentials")
+    if not isinstance(credentials, dict):
+        return value
+    field = next((field for owner, field in _OWNED.items() if owner in credentials), None)
+    return value if field is None else {**value, "credentials": {**credentials, field: secret.text.strip()}}
+
+
 def _completed(datastore: Datastore, secret: Secret | None, base: Path, origin: str) -> Datastore:
     if isinstance(datastore, LocalDatastore):
         if secret is not None:
@@ -155,11 +164,13 @@ def _completed(datastore: Datastore, secret: Secret | None, base: Path, origin: 
         return msgspec.structs.replace(datastore, path=directory)
     if secret is None:
         return datastore
+    if datastore.credentials is not None and datastore.credentials.kind in {"service_principal", "password"}:
+        return datastore  # it is in there already
+    if not isinstance(datastore, BlobDatastore | FileDatastore):
+        raise UsageError(f"{secret.origin}: whose it is must be said in the file: tenant_id and client_id, or username")
     parsed = secret.connection_string
     if parsed is not None and parsed.account_name != datastore.account_name:
         raise UsageError(
             f"{secret.origin}: is for the account {parsed.account_name}, the datastore's is {datastore.account_name}"
         )
-    completed = msgspec.structs.replace(datastore, credentials=secret.credentials())
-    assert isinstance(completed, BlobDatastore)
-    return check_datastore(completed, secret.origin)
+    return check_datastore(msgspec.structs.replace(datastore, credentials=secret.credentials()), secret.origin)

@@ -55,15 +55,15 @@ def is_loopback(host: str) -> bool:
     return name == "localhost" or name.endswith(".localhost") or (address is not None and address.is_loopback)
 
 
-def account_url(protocol: str, endpoint: str, account: str) -> str:
-    """Return the Blob service's URL of `account`, without a trailing slash.
+def account_url(protocol: str, endpoint: str, account: str, *, service: str = "blob") -> str:
+    """Return the URL of a `service` (`blob`, `file`, `dfs`) of `account`, without a trailing slash.
 
     `core.windows.net` gives `https://acct.blob.core.windows.net`; an emulator's `127.0.0.1:10000` gives
     `http://127.0.0.1:10000/acct`.
     """
     if is_emulator_host(endpoint):
         return f"{protocol}://{endpoint}/{account}"
-    return f"{protocol}://{account}.blob.{endpoint}"
+    return f"{protocol}://{account}.{service}.{endpoint}"
 
 
 def is_utf8(text: str) -> bool:

@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from mountd.catalog.connection_string import EMULATOR_ACCOUNT, EMULATOR_KEY, VARIABLE, parse_connection_string
+from mountd.catalog.credentials import Credentials, check_credentials
 from mountd.catalog.data_yaml import read_data_yaml
-from mountd.catalog.datastore import BlobDatastore, Credentials, check_credentials
+from mountd.catalog.datastore_kinds import BlobDatastore
 from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, Credential, LocalSpec, Location, Sas
 from mountd.catalog.naming import is_loopback, is_utf8
 from mountd.catalog.source import (

@@ -67,7 +67,9 @@ def datastore_add(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="F.yml", help="Azure ML CLI v2 YAML.", show_default=False)
     ] = None,
-    kind: Annotated[str | None, typer.Option("--type", help="azure_blob or local.", show_default=False)] = None,
+    kind: Annotated[
+        str | None, typer.Option("--type", help="azure_blob or local; others by --file.", show_default=False)
+    ] = None,
     account_name: Annotated[str | None, typer.Option("--account-name", show_default=False)] = None,
     container_name: Annotated[str | None, typer.Option("--container-name", show_default=False)] = None,
     endpoint: Annotated[
@@ -126,9 +128,7 @@ def datastore_list(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
         _print_json(rows)
         return
     lines = [("NAME", "TYPE", "WHERE")]
-    for row in rows:
-        where = row["path"] if row["type"] == "local" else f"{row['account_url']}/{row['container_name']}"
-        lines.append((f"{row['name']}{' (default)' if row['default'] else ''}", row["type"], where))
+    lines += [(f"{row['name']}{' (default)' if row['default'] else ''}", row["type"], row["place"]) for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
     for line in lines:
         typer.echo(f"{line[0]:<{widths[0]}}  {line[1]:<{widths[1]}}  {line[2]}")
