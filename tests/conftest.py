@@ -4,6 +4,7 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.support.azurite",
+    "tests.support.disk_cache",
     "tests.support.fuse_server",
     "tests.support.mounts",
     "tests.support.nginx",

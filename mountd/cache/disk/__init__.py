@@ -1,0 +1,1 @@
+"""The disk tier: bytes of object versions that survive the process, within one ceiling for the whole node."""

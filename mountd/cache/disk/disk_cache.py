@@ -1,0 +1,256 @@
+"""The disk cache of one process, blocking: read, write, keep up, all in whole object versions' bytes.
+
+What it promises: bytes that come out are those that went in for this version, or nothing comes out. The caller decides
+in which threads it is called and what to do when the disk is in trouble (`OSError`); `reopen` then starts again with
+what is left, or with nothing.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from mountd.cache.disk import entry as entries
+from mountd.cache.disk import files
+from mountd.cache.disk.entry import Run
+from mountd.cache.disk.index import Index
+from mountd.cache.disk.layout import Layout, digest_of
+from mountd.cache.disk.records import Grant, Need, Totals, Written
+from mountd.cache.disk.room import CacheLimits
+from mountd.cache.version import ObjectVersion
+from mountd.observe.logs import get_logger
+from mountd.units import ByteRange
+
+_TOUCHED_AT_ONCE = 1000
+
+log = get_logger("mountd.cache.disk")
+
+Place = Callable[[str], tuple[str, str]]
+"""What tells the store of a key from all others, and the object's key in it: the same from whichever mount."""
+
+
+class Piece(NamedTuple):
+    """Bytes of a version to be kept."""
+
+    version: ObjectVersion
+    start: int
+    data: memoryview
+    pinned: bool = False
+
+
+class DiskCache:
+    """The cache in one directory, as one process sees it.
+
+    Args:
+        directory: is made if it is missing.
+        place: says where the objects of versions lie.
+        limits: what this process asks for.
+
+    Raises:
+        MountdError: the directory cannot be used.
+        OSError: the disk is in trouble; from every call that is not marked otherwise.
+    """
+
+    def __init__(self, directory: str | Path, place: Place, limits: CacheLimits) -> None:
+        self.layout = Layout(directory)
+        self._place = place
+        self._limits = limits
+        self.corrupt = 0
+        """Runs whose bytes were not what was written."""
+        self._evicted_before = 0
+        self._touched: set[int] = set()
+        # What a reader found wrong is put right before the next write: a reader waits for no lock.
+        self._bad: list[tuple[int, Run | None]] = []
+        self._unreleased: list[Grant] = []
+        self._index = self._open()
+
+    # ---- bytes
+
+    def holds(self, version: ObjectVersion, wanted: ByteRange) -> bool:
+        """Whether the bytes of `wanted` are here, as far as this process knows; does not block."""
+        return self._index.cover(self._digest(version), *wanted) is not None
+
+    def read(self, version: ObjectVersion, wanted: ByteRange) -> memoryview | None:
+        """Return the bytes of `wanted`; None: not all of them are here."""
+        digest = self._digest(version)
+        runs = self._index.cover(digest, *wanted)
+        if runs is None:
+            return None
+        try:
+            data = files.read(self.layout, digest, runs, wanted)
+        except FileNotFoundError:  # evicted meanwhile, or lost
+            self._bad.append((digest, None))
+            return None
+        except files.BadRunError as error:
+            self._note(digest, error)
+            return None
+        self._touched.add(digest)
+        return data
+
+    def write(self, pieces: Sequence[Piece]) -> bool:
+        """Keep `pieces`; False: there is no room for them."""
+        self._put_right()
+        needs, kept = [], []
+        for piece in pieces:
+            version = piece.version
+            part = files.storable(piece.start, piece.start + piece.data.nbytes, version.size)
+            if part is not None:
+                needs.append(Need(self._digest(version), version.size, *part, piece.pinned))
+                kept.append(piece.data[part.start - piece.start : part.stop - piece.start])
+        if not needs:
+            return True
+        grants = self._index.reserve(needs)
+        if grants is None:
+            return False
+        try:
+            self._index.commit(
+                [self._write_one(grant, data) for grant, data in zip(grants, kept, strict=True) if grant.reserved]
+            )
+        except Exception:
+            self._unreleased += grants
+            with suppress(OSError):
+                self._give_back()
+            raise
+        return True
+
+    def gaps(self, version: ObjectVersion) -> list[ByteRange]:
+        """Return what is missing of a version, as far as this process knows; does not block."""
+        entry = self._index.entry(self._digest(version))
+        if entry is None:
+            return [ByteRange(0, version.size)] if version.size else []
+        return entries.gaps(entry)
+
+    def pin(self, versions: Sequence[ObjectVersion]) -> None:
+        """Keep what is here of `versions` until `clear`."""
+        self._index.pin([self._digest(version) for version in versions])
+
+    def want(self, count: int) -> None:
+        """Tell the other processes how many bytes of disk this one keeps filled, or is about to fill."""
+        self._index.want(count)
+
+    # ---- upkeep
+
+    def maintain(self) -> None:
+        """Restore ceiling and reserve, take back what the dead had reserved, learn what others did and tell them."""
+        self._give_back()
+        self._put_right()
+        self._index.maintain()
+        touched, self._touched = self._touched, set()
+        if touched:
+            self._index.touch(list(touched)[:_TOUCHED_AT_ONCE])
+
+    def compare(self) -> None:
+        """Compare files and index, if nobody did since the machine started; before, nothing is written."""
+        removed = self._index.compare()
+        if removed:
+            log.info("files without an entry were removed from the disk cache", files=removed)
+
+    def totals(self) -> Totals:
+        """Return what the cache holds, of all stores."""
+        return self._index.totals()
+
+    @property
+    def first_free(self) -> int:
+        """Bytes that the disk had free when the cache was made."""
+        return self._index.first_free
+
+    @property
+    def evicted(self) -> int:
+        """Objects that this process took away to make room."""
+        return self._evicted_before + self._index.evicted
+
+    def clear(self) -> int:
+        """Take everything away, pinned or not; return how many objects."""
+        return self._index.clear()
+
+    def verify(self) -> Iterator[tuple[int, int]]:
+        """Read everything and forget what is wrong; yields the bytes read and the bad runs of each object."""
+        for digest in self._index.digests():
+            entry = self._index.entry(digest)
+            if entry is None:
+                continue
+            good, bad = 0, 0
+            runs = entries.runs_of(entry)
+            for run in runs:
+                try:
+                    good += files.read(self.layout, digest, [run], ByteRange(run.start, run.stop)).nbytes
+                except FileNotFoundError:
+                    if self._index.is_gone(digest):
+                        break  # evicted meanwhile
+                    self._index.drop(digest)
+                    bad += len(runs)
+                    break
+                except files.BadRunError as error:
+                    self._note(digest, error)
+                    bad += 1
+            self._put_right()
+            yield good, bad
+
+    def reopen(self) -> None:
+        """Start again after trouble."""
+        self._evicted_before = self.evicted
+        self._index.abandon_process()
+        self._unreleased.clear()
+        self._index = self._open()
+
+    def probe(self) -> None:
+        """Write and read a little, to see whether the disk is well."""
+        path = self.layout.owners / f"probe-{os.getpid()}"
+        try:
+            path.write_bytes(bytes(4096))
+            path.read_bytes()
+        finally:
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        with suppress(OSError):
+            self.maintain()
+        self._index.close()
+
+    # ---- inside
+
+    def _open(self) -> Index:
+        self.layout.make()
+        return Index(self.layout, self._limits, _boot_id())
+
+    def _digest(self, version: ObjectVersion) -> int:
+        store, key = self._place(version.key)
+        return digest_of(store, key, version)
+
+    def _write_one(self, grant: Grant, data: memoryview) -> Written:
+        runs, disk = files.write(self.layout, grant.need.digest, grant.need.start, data)
+        return Written(grant, runs, disk)
+
+    def _give_back(self) -> None:
+        if self._unreleased:
+            self._index.abandon(self._unreleased)
+            self._unreleased.clear()
+
+    def _note(self, digest: int, error: files.BadRunError) -> None:
+        self.corrupt += 1
+        name = f"{digest:032x}"
+        log.warning("cached bytes do not match their checksum and are fetched again", file=name, why=str(error))
+        self._bad.append((digest, error.run))
+
+    def _put_right(self) -> None:
+        bad, self._bad = self._bad, []
+        while bad:
+            digest, run = bad[-1]
+            try:
+                if run is None:
+                    self._index.drop(digest)
+                else:
+                    self._index.forget_run(digest, run)
+            except OSError:
+                self._bad += bad
+                raise
+            bad.pop()
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"

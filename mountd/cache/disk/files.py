@@ -1,0 +1,81 @@
+"""Bytes to and from the files of the cache, with a checksum for each run. All calls block."""
+
+import os
+import zlib
+from collections.abc import Sequence
+
+from mountd.cache.disk.entry import CELL, RUN, Run
+from mountd.cache.disk.layout import Layout
+from mountd.units import ByteRange
+
+
+class BadRunError(Exception):
+    """Bytes on the disk are not those that were written."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(f"bytes {run.start} to {run.stop} do not match their checksum")
+        self.run = run
+
+
+def storable(start: int, stop: int, size: int) -> ByteRange | None:
+    """Return the part of [start, stop) that the cache can take: whole cells, or up to the object's end."""
+    first = start + -start % CELL
+    last = stop if stop == size else stop - stop % CELL
+    return ByteRange(first, last) if first < last else None
+
+
+def write(layout: Layout, digest: int, start: int, data: memoryview) -> tuple[list[Run], int]:
+    """Write `data` at `start` of an object's file; return its runs and the bytes of disk that the file takes now."""
+    descriptor = _create(layout.file(digest))
+    try:
+        runs = []
+        position = start
+        stop = start + data.nbytes
+        while position < stop:
+            upto = min(stop, position - position % RUN + RUN)
+            runs.append(Run(position, upto, zlib.crc32(data[position - start : upto - start])))
+            position = upto
+        written = 0
+        while written < data.nbytes:
+            written += os.pwrite(descriptor, data[written:], start + written)
+        return runs, os.fstat(descriptor).st_blocks * 512
+    finally:
+        os.close(descriptor)
+
+
+def read(layout: Layout, digest: int, runs: Sequence[Run], wanted: ByteRange) -> memoryview:
+    """Return the bytes of `wanted`, which `runs` cover, checked.
+
+    Raises:
+        FileNotFoundError: the file was evicted meanwhile, or is lost.
+        BadRunError: the bytes are not those that were written.
+    """
+    start, stop = runs[0].start, max(run.stop for run in runs)
+    descriptor = os.open(layout.file(digest), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = memoryview(_read(descriptor, start, stop))
+    finally:
+        os.close(descriptor)
+    for run in runs:
+        if zlib.crc32(data[run.start - start : run.stop - start]) != run.crc or run.stop > start + data.nbytes:
+            raise BadRunError(run)
+    return data[wanted.start - start : wanted.stop - start]
+
+
+def _read(descriptor: int, start: int, stop: int) -> bytes:
+    data = os.pread(descriptor, stop - start, start)
+    while len(data) < stop - start:
+        more = os.pread(descriptor, stop - start - len(data), start + len(data))
+        if not more:
+            break  # shorter than it was: the checksum will say so
+        data += more
+    return data
+
+
+def _create(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)

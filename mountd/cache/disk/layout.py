@@ -1,0 +1,100 @@
+"""Where things lie in the cache directory.
+
+    journal              what is here, see `journal`
+    objects/xx/DIGEST    one file per object version; a complete one holds exactly the object's bytes
+    owners/NAME          one locked file per process that uses the cache, see `owner`
+    lock                 held while the journal is changed
+
+A file's name stands for one version of one object: whoever writes to it, writes the same bytes. The directory is 0700:
+cached bytes are as private as what fetched them.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from mountd.cache.version import ObjectVersion
+from mountd.errors import DeniedError, SetupError
+
+FAN_OUT = 64
+"""Directories that files are spread over; made when needed."""
+DIGEST_BYTES = 16
+
+
+def digest_of(store: str, key: str, version: ObjectVersion) -> int:
+    """Return the number of 128 bits that stands for one version of the object `key` of one store."""
+    text = "\0".join((store, key, version.etag, str(version.size)))
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).digest()
+    return int.from_bytes(digest, "big")
+
+
+class Layout:
+    """The paths of one cache directory."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.journal = self.directory / "journal"
+        self.objects = self.directory / "objects"
+        self.owners = self.directory / "owners"
+        self.lock = self.directory / "lock"
+        self._objects = str(self.objects)
+
+    def make(self) -> None:
+        """Make the directories that are missing, for nobody else's eyes.
+
+        Raises:
+            DeniedError: the directory is somebody else's.
+            SetupError: it cannot be made.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.directory.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                raise DeniedError(
+                    f"cache directory {self.directory}: is not a directory of this user; give another --cache-dir"
+                )
+            if stat.S_IMODE(found.st_mode) != 0o700:
+                self.directory.chmod(0o700)
+            self.objects.mkdir(mode=0o700, exist_ok=True)
+            self.owners.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise SetupError(
+                f"cache directory {self.directory}: {error.strerror}; give another --cache-dir or --mode stream"
+            ) from error
+
+    def fan(self, number: int) -> str:
+        """Return the `number`-th directory of files."""
+        return f"{self._objects}/{number:02x}"
+
+    def file(self, digest: int) -> str:
+        """Return the file of an object version."""
+        return f"{self._objects}/{digest % FAN_OUT:02x}/{digest:032x}"
+
+    def taken(self, digest: int) -> int:
+        """Return the bytes of disk that the file of an object version takes now."""
+        try:
+            return os.stat(self.file(digest)).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def files(self) -> Iterator[tuple[str, int | None, int]]:
+        """Yield path, digest and bytes of disk of everything where files of objects are; None: it is none of ours."""
+        for number in range(FAN_OUT):
+            try:
+                with os.scandir(self.fan(number)) as found:
+                    for one in found:
+                        yield one.path, digest_named(one.name), one.stat(follow_symlinks=False).st_blocks * 512
+            except FileNotFoundError:
+                continue
+
+
+def digest_named(name: str) -> int | None:
+    """Return the digest that a file in a fan-out directory is named after; None: it is none of ours."""
+    if len(name) != 2 * DIGEST_BYTES:
+        return None
+    try:
+        return int(name, 16)
+    except ValueError:
+        return None
