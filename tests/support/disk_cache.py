@@ -37,9 +37,7 @@ def piece_of(version, start=0, stop=None, *, pinned=False):
 
 def open_cache(directory, *, size="1GB", reserve=0, store=STORE, prefix="", **limits):
     """Open a cache that takes what the disk has, unless told otherwise."""
-    return DiskCache(
-        directory, lambda key: (store, prefix + key), CacheLimits(size=size, reserve=reserve, **limits)
-    )
+    return DiskCache(directory, lambda key: (store, prefix + key), CacheLimits(size=size, reserve=reserve, **limits))
 
 
 def taken(directory):

@@ -26,8 +26,9 @@ _TOUCHED_AT_ONCE = 1000
 
 log = get_logger("mountd.cache.disk")
 
-Place = Callable[[str], tuple[str, str]]
-"""What tells the store of a key from all others, and the object's key in it: the same from whichever mount."""
+Place = Callable[[str], tuple[str, str] | None]
+"""What tells the store of a key from all others, and the object's key in it: the same from whichever mount; None: the
+object is not cached."""
 
 
 class Piece(NamedTuple):
@@ -69,13 +70,14 @@ class DiskCache:
 
     def holds(self, version: ObjectVersion, wanted: ByteRange) -> bool:
         """Whether the bytes of `wanted` are here, as far as this process knows; does not block."""
-        return self._index.cover(self._digest(version), *wanted) is not None
+        digest = self._digest(version)
+        return digest is not None and self._index.cover(digest, *wanted) is not None
 
     def read(self, version: ObjectVersion, wanted: ByteRange) -> memoryview | None:
         """Return the bytes of `wanted`; None: not all of them are here."""
         digest = self._digest(version)
-        runs = self._index.cover(digest, *wanted)
-        if runs is None:
+        runs = None if digest is None else self._index.cover(digest, *wanted)
+        if digest is None or runs is None:
             return None
         try:
             data = files.read(self.layout, digest, runs, wanted)
@@ -94,9 +96,10 @@ class DiskCache:
         needs, kept = [], []
         for piece in pieces:
             version = piece.version
+            digest = self._digest(version)
             part = files.storable(piece.start, piece.start + piece.data.nbytes, version.size)
-            if part is not None:
-                needs.append(Need(self._digest(version), version.size, *part, piece.pinned))
+            if part is not None and digest is not None:
+                needs.append(Need(digest, version.size, *part, piece.pinned))
                 kept.append(piece.data[part.start - piece.start : part.stop - piece.start])
         if not needs:
             return True
@@ -115,15 +118,19 @@ class DiskCache:
         return True
 
     def gaps(self, version: ObjectVersion) -> list[ByteRange]:
-        """Return what is missing of a version, as far as this process knows; does not block."""
-        entry = self._index.entry(self._digest(version))
+        """Return what is missing of a version that is to be cached, as far as this process knows; does not block."""
+        digest = self._digest(version)
+        if digest is None:
+            return []
+        entry = self._index.entry(digest)
         if entry is None:
             return [ByteRange(0, version.size)] if version.size else []
         return entries.gaps(entry)
 
     def pin(self, versions: Sequence[ObjectVersion]) -> None:
         """Keep what is here of `versions` until `clear`."""
-        self._index.pin([self._digest(version) for version in versions])
+        digests = [self._digest(version) for version in versions]
+        self._index.pin([digest for digest in digests if digest is not None])
 
     def want(self, count: int) -> None:
         """Tell the other processes how many bytes of disk this one keeps filled, or is about to fill."""
@@ -215,9 +222,9 @@ class DiskCache:
         self.layout.make()
         return Index(self.layout, self._limits, _boot_id())
 
-    def _digest(self, version: ObjectVersion) -> int:
-        store, key = self._place(version.key)
-        return digest_of(store, key, version)
+    def _digest(self, version: ObjectVersion) -> int | None:
+        place = self._place(version.key)
+        return None if place is None else digest_of(*place, version)
 
     def _write_one(self, grant: Grant, data: memoryview) -> Written:
         runs, disk = files.write(self.layout, grant.need.digest, grant.need.start, data)

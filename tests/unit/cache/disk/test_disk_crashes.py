@@ -136,7 +136,9 @@ def fill(cache):
 WORKS = {
     "a first write": lambda cache: cache.write([piece_of(VERSIONS[4]), piece_of(VERSIONS[8], 0, MIB)]),
     "a write that evicts": lambda cache: (fill(cache), cache.write([piece_of(VERSIONS[8])])),
-    "a journal that grows too long": lambda cache: [cache._index.touch(cache._index.digests() * 9000) for _ in range(2)],
+    "a journal that grows too long": lambda cache: [
+        cache._index.touch(cache._index.digests() * 9000) for _ in range(2)
+    ],
     "clearing": lambda cache: (cache.write([piece_of(version) for version in VERSIONS[:6]]), cache.clear()),
     "goodbye": lambda cache: (
         cache.write([piece_of(VERSIONS[4])]),

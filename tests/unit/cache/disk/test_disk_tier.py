@@ -3,18 +3,24 @@
 import contextlib
 import os
 import threading
+import time
 import tracemalloc
 
 import pytest
 import trio
+import trio.lowlevel
+import trio.testing
 
+from mountd.cache.disk import entry as entries
 from mountd.cache.disk import tier as tier_module
 from mountd.cache.disk.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
-from mountd.cache.disk.disk_cache import Piece
+from mountd.cache.disk.disk_cache import _boot_id
 from mountd.cache.disk.index import Index
+from mountd.cache.disk.journal import Journal
 from mountd.cache.disk.layout import digest_of
+from mountd.cache.disk.state import State
 from mountd.cache.disk.tier import DiskTier
-from mountd.errors import ChangedError
+from mountd.errors import ChangedError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
 from tests.support.disk_cache import STORE, bytes_of, files_of, open_cache, piece_of, version_of
 
@@ -28,10 +34,13 @@ class Origin:
     def __init__(self):
         self.asked = []
         self.error = None
+        self.hold = None
 
     async def fetch(self, version, wanted):
         self.asked.append((version.key, wanted))
         await trio.lowlevel.checkpoint()
+        if self.hold is not None:
+            await self.hold.wait()
         if self.error is not None:
             raise self.error
         return bytes_of(version, *wanted)
@@ -44,7 +53,10 @@ class World:
         self.directory = directory
         self.origin = Origin()
         self.cache = open_cache(directory, **limits)
-        self.tier = DiskTier(self.cache, self.origin.fetch, queue_bytes=queue_bytes)
+        self.tier = DiskTier(self.cache, self._fetch, queue_bytes=queue_bytes)
+
+    async def _fetch(self, version, wanted):
+        return await self.origin.fetch(version, wanted)
 
     @contextlib.asynccontextmanager
     async def running(self):
@@ -94,7 +106,7 @@ async def test_what_another_process_brings_is_found(tmp_path):
         other = open_cache(tmp_path)
         other.write([piece_of(FILE)])
         other.close()
-        await world.until(lambda: world.tier._may_have(FILE))
+        await world.until(lambda: world.cache.holds(FILE, WHOLE))
         await world.read()
         assert world.origin.asked == []
 
@@ -128,14 +140,14 @@ async def test_a_disk_that_writes_slowly_delays_nobody_and_the_queue_stays_bound
         try:
             for number in range(40):
                 await world.read(version_of(f"{number}", 256 * KIB))
-                assert world.tier._queued_bytes <= 2 * MIB
+                assert world.tier.queued_bytes <= 2 * MIB
             assert len(world.origin.asked) == 40
             assert world.tier.counters.bytes_dropped >= 30 * 256 * KIB
         finally:
             hold.set()
         await world.tier.drain()
         assert world.tier.counters.bytes_kept == 8 * 256 * KIB
-        await world.until(lambda: world.tier._queued_bytes == 0)
+        await world.until(lambda: world.tier.queued_bytes == 0)
 
 
 async def test_a_disk_that_does_not_answer_is_left_out_and_comes_back(tmp_path, monkeypatch, capfd):
@@ -152,7 +164,7 @@ async def test_a_disk_that_does_not_answer_is_left_out_and_comes_back(tmp_path, 
         assert world.tier.in_trouble
         await world.read()  # from the store, at once
         hold.set()
-        await world.until(lambda: not world.tier.in_trouble and world.tier._may_have(FILE))
+        await world.until(lambda: not world.tier.in_trouble and world.cache.holds(FILE, WHOLE))
         asked = len(world.origin.asked)
         await world.read()
         assert len(world.origin.asked) == asked
@@ -200,26 +212,112 @@ async def test_a_directory_that_goes_away_and_comes_back(tmp_path):
         assert len(world.origin.asked) == asked
 
 
-async def test_a_broken_index_is_replaced_under_way(tmp_path):
+async def test_a_journal_that_is_truncated_or_garbled_under_way_harms_nobody(tmp_path):
     async with World(tmp_path).running() as world:
         await world.read()
         await world.tier.drain()
-        world.cache._index._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with (tmp_path / "index.sqlite").open("r+b") as file:
-            file.seek(100)
-            file.write(b"x" * ((tmp_path / "index.sqlite").stat().st_size - 100))
-        for number in range(400):
-            await world.read(version_of(f"{number}", 1000))
-            await trio.sleep(0.005)
-            if number > 50 and not world.tier.in_trouble and world.tier.counters.errors:
-                break
-        assert world.tier.counters.errors > 0
-        await world.until(lambda: not world.tier.in_trouble)
-        await world.read()
+        journal = tmp_path / "journal"
+        for garble in (lambda: os.truncate(journal, 0), lambda: journal.write_bytes(b"x" * 5000), journal.unlink):
+            garble()
+            for number in range(20):
+                await world.read(version_of(f"{number}", 1000))
+            await world.until(lambda: world.tier.takes_writes)
+            await world.tier.drain()
+            await trio.sleep(0.2)
+            await world.read()
+            await world.tier.drain()
+            asked = len(world.origin.asked)
+            await world.read()
+            assert len(world.origin.asked) == asked
+            assert not world.tier.in_trouble
+
+
+async def test_a_slow_disk_is_no_disk_in_trouble(tmp_path, monkeypatch):
+    """Every read waits longer than the limit for its turn, but the disk always answers somebody."""
+    monkeypatch.setattr(tier_module, "READ_S", 0.3)
+    monkeypatch.setattr(tier_module, "_READERS", 1)
+    versions = [version_of(f"{number}", 1000) for number in range(10)]
+    async with World(tmp_path).running() as world:
+        for version in versions:
+            await world.read(version)
         await world.tier.drain()
-        asked = len(world.origin.asked)
-        await world.read()
-        assert len(world.origin.asked) == asked
+        original = world.cache.read
+        pause = threading.Event()
+        monkeypatch.setattr(world.cache, "read", lambda *a: (pause.wait(0.06), original(*a))[1])
+        async with trio.open_nursery() as nursery:
+            for version in versions:
+                nursery.start_soon(world.read, version)
+        assert not world.tier.in_trouble
+        assert world.tier.counters.hits == len(versions)
+
+
+class TestSharing:
+    """What is on its way is not asked for again."""
+
+    async def test_a_reader_gets_what_is_being_brought(self, tmp_path):
+        async with World(tmp_path).running() as world, trio.open_nursery() as nursery:
+            world.origin.hold = trio.Event()
+            nursery.start_soon(world.tier.bring, FILE, WHOLE)
+            await world.until(lambda: world.origin.asked)
+            nursery.start_soon(world.read)
+            nursery.start_soon(world.read, FILE, ByteRange(MIB, FILE.size))
+            await world.until(lambda: world.tier.demand == 2)
+            world.origin.hold.set()
+        assert len(world.origin.asked) == 1
+
+    async def test_a_small_read_does_not_wait_for_a_large_part(self, tmp_path):
+        async with World(tmp_path).running() as world, trio.open_nursery() as nursery:
+            world.origin.hold = hold = trio.Event()
+            nursery.start_soon(world.tier.bring, FILE, WHOLE)
+            await world.until(lambda: world.origin.asked)
+            world.origin.hold = None
+            await world.read(FILE, ByteRange(0, 64 * KIB))
+            hold.set()
+
+    async def test_what_a_reader_fetches_is_not_brought_again(self, tmp_path):
+        async with World(tmp_path).running() as world:
+            brought = []
+            async with trio.open_nursery() as nursery:
+                world.origin.hold = trio.Event()
+                nursery.start_soon(world.read)
+                await world.until(lambda: world.origin.asked)
+
+                async def bring():
+                    brought.append(await world.tier.bring(FILE, WHOLE))
+
+                nursery.start_soon(bring)
+                await trio.testing.wait_all_tasks_blocked()
+                world.origin.hold.set()
+            assert brought == [True]
+            assert len(world.origin.asked) == 1
+            assert world.cache.holds(FILE, WHOLE)
+
+    async def test_a_reader_does_not_suffer_from_a_failure_to_bring(self, tmp_path):
+        async with World(tmp_path).running() as world, trio.open_nursery() as nursery:
+            world.origin.hold = trio.Event()
+            world.origin.error = UnavailableError("the store is down")
+
+            async def bring():
+                with pytest.raises(UnavailableError):
+                    await world.tier.bring(FILE, WHOLE)
+                world.origin.error = None
+
+            nursery.start_soon(bring)
+            await world.until(lambda: world.origin.asked)
+            nursery.start_soon(world.read)
+            await world.until(lambda: world.tier.demand == 1)
+            world.origin.hold.set()
+            await trio.lowlevel.checkpoint()
+
+    async def test_bringing_that_is_cancelled_gives_everything_back(self, tmp_path):
+        async with World(tmp_path).running() as world:
+            world.origin.hold = trio.Event()
+            async with trio.open_nursery() as nursery:
+                for number in range(5):
+                    nursery.start_soon(world.tier.bring, version_of(f"{number}", 5 * MIB), ByteRange(0, 5 * MIB))
+                await world.until(lambda: len(world.origin.asked) == 3)
+                nursery.cancel_scope.cancel()
+            assert world.tier.queued_bytes == 0
 
 
 async def test_filling_waits_for_memory_and_says_when_the_disk_is_full(tmp_path):
@@ -227,12 +325,11 @@ async def test_filling_waits_for_memory_and_says_when_the_disk_is_full(tmp_path)
         outcomes = []
         for number in range(12):
             version = version_of(f"{number}", 700 * KIB)
-            await world.tier.room(version.size)
-            assert world.tier._queued_bytes <= MIB
-            outcomes.append(await world.tier.keep(Piece(version, 0, bytes_of(version), True)))
+            outcomes.append(await world.tier.bring(version, ByteRange(0, version.size), pinned=True))
+            assert world.tier.queued_bytes <= MIB
         assert outcomes[0] is True
         assert outcomes[-1] is False
-        assert world.tier._queued_bytes == 0
+        assert world.tier.queued_bytes == 0
 
 
 class TestFullDisk:
@@ -298,14 +395,14 @@ class TestFullDisk:
         async with World(disk.path / "cache").running() as world:
             await world.read()
             await world.tier.drain()
-            world.cache._index.close()  # open for writing it would forbid the remount
+            world.cache._index.abandon_process()  # open for writing it would forbid the remount
             disk.remount("ro")
             for number in range(10):
                 await world.read(version_of(f"{number}", 1000))
             await world.until(lambda: world.tier.in_trouble)
             await world.read()
             disk.remount("rw")
-            await world.until(lambda: not world.tier.in_trouble and world.tier._may_have(FILE))
+            await world.until(lambda: not world.tier.in_trouble and world.cache.holds(FILE, WHOLE))
             asked = len(world.origin.asked)
             await world.read()
             assert len(world.origin.asked) == asked
@@ -318,23 +415,27 @@ def open_and_verify(directory):
     return outcome
 
 
-async def test_a_large_cache_is_ready_soon_and_takes_little_memory(tmp_path):
+def test_a_large_cache_is_ready_soon_and_takes_little_memory(tmp_path):
     count = 100_000
-    cache = open_cache(tmp_path)
-    with cache._index._change() as db:
-        rows = [(digest_of(STORE, f"k{n}", version_of(f"k{n}", 1000)), 1000, 4096, n, 1) for n in range(count)]
-        db.executemany("INSERT INTO object (digest, size, disk, used, complete) VALUES (?, ?, ?, ?, ?)", rows)
-        db.execute("INSERT INTO run SELECT id, 0, 1000, 1 FROM object")
-    cache.close()
-    del rows
-    world = World(tmp_path)
+    open_cache(tmp_path).close()
+    state = State.first(1 << 40, 1 << 40, _boot_id(), inherits=False)
+    for number in range(count):
+        key = f"k{number}"
+        entry = entries.with_runs(entries.new(1000), [entries.Run(0, 1000, number)])
+        state.objects[digest_of(STORE, key, version_of(key, 1000))] = entries.with_disk(entry, 4096)
+    journal = Journal(tmp_path / "journal")
+    journal.replace(state.snapshot())
+    journal.close()
+    del state
     tracemalloc.start()
     try:
-        with trio.fail_after(5):
-            async with world.running():
-                assert world.tier._may_have(version_of(f"k{count - 1}", 1000))
-                assert not world.tier._may_have(version_of(f"k{count}", 1000))
-                assert tracemalloc.get_traced_memory()[0] <= 200 * count
+        began = time.monotonic()
+        cache = open_cache(tmp_path)
+        assert time.monotonic() - began < 5
+        assert tracemalloc.get_traced_memory()[0] <= 200 * count
+        assert cache.holds(version_of(f"k{count - 1}", 1000), ByteRange(0, 1000))
+        assert not cache.holds(version_of(f"k{count}", 1000), ByteRange(0, 1000))
+        cache.close()
     finally:
         tracemalloc.stop()
 

@@ -1,0 +1,328 @@
+"""The disk tier of one mount: a layer around `fetch` that looks on the disk first and keeps there what the store sent.
+
+- A reader never waits for a write. What came from the store goes into a bounded queue, and is dropped when it is full.
+- A reader waits for a disk that does nothing for `READ_S` and no longer; a disk in trouble is left out, and comes back
+  by itself.
+- Whether the disk has something is looked up in memory, so that a miss costs neither a thread nor a file. What other
+  processes did is known one round of upkeep later: until then bytes are fetched once more, no harm done.
+- Nothing is fetched twice at once, be it for a reader or to fill the disk.
+"""
+
+import errno
+from collections.abc import Callable
+
+import trio
+
+from mountd.aio.threads import Lane
+from mountd.cache.disk.breaker import Breaker
+from mountd.cache.disk.disk_cache import DiskCache, Piece
+from mountd.cache.disk.pace import Pace
+from mountd.cache.disk.records import Totals
+from mountd.cache.disk.shared_fetch import SharedFetches
+from mountd.cache.disk.write_queue import Queued, WriteQueue, cost_of
+from mountd.cache.version import Fetch, ObjectVersion
+from mountd.observe.logs import get_logger
+from mountd.units import ByteRange
+
+READ_S = 3.0
+UPKEEP_EVERY_S = 2.0
+UPKEEP_S = 60.0
+FULL_S = 2.0
+"""How long nothing is offered to a disk that had no room."""
+LATELY_S = 0.1
+_READERS = 8
+
+log = get_logger("mountd.cache.disk")
+
+
+class TierCounters:
+    """Counts since the start."""
+
+    __slots__ = ("bytes_dropped", "bytes_hit", "bytes_kept", "errors", "hits", "misses")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.bytes_hit = 0
+        self.bytes_kept = 0
+        self.bytes_dropped = 0
+        """Not kept: the queue or the disk was full, or the disk in trouble."""
+        self.errors = 0
+
+
+class DiskTier:
+    """The disk tier.
+
+    Args:
+        cache: the disk cache, open.
+        fetch: brings bytes from the store.
+        queue_bytes: the most bytes that wait to be written, in memory.
+        on_read: is told about every version that a reader wants bytes of.
+    """
+
+    def __init__(
+        self,
+        cache: DiskCache,
+        fetch: Fetch,
+        *,
+        queue_bytes: int,
+        on_read: Callable[[ObjectVersion], None] = lambda _: None,
+    ) -> None:
+        self._cache = cache
+        self._fetch = fetch
+        self._on_read = on_read
+        self._queue = WriteQueue(queue_bytes)
+        self._shared = SharedFetches()
+        self._full_until = 0.0
+        self._ready = trio.Event()
+        self._breaker = Breaker()
+        self._pace = Pace()
+        self._reads = Lane("disk reads", _READERS)
+        self._writes = Lane("disk writes", 1)
+        self._upkeep = Lane("disk upkeep", 1)
+        self._waiting_reads: set[trio.CancelScope] = set()
+        self._totals: Totals | None = None
+        self.demand = 0
+        """Readers that wait for the store now."""
+        self.last_demand = -1e9
+        """When the latest of them got its bytes, in trio's time."""
+        self.counters = TierCounters()
+
+    # ---- for readers
+
+    async def fetch(self, version: ObjectVersion, wanted: ByteRange) -> memoryview:
+        """Return the bytes of `wanted`, from the disk or else from the store; errors are the store's."""
+        self._on_read(version)
+        if not self._breaker.is_open and self._cache.holds(version, wanted):
+            data = await self._read(version, wanted)
+            if data is not None:
+                self.counters.hits += 1
+                self.counters.bytes_hit += data.nbytes
+                return data
+        self.counters.misses += 1
+        self.demand += 1
+        try:
+            shared = self._shared.find(version, wanted)
+            if shared is not None and (data := await shared.part(wanted)) is not None:
+                return data
+            data = await self._fetch_shared(version, wanted)
+        finally:
+            self.demand -= 1
+            self.last_demand = trio.current_time()
+        self._offer(Piece(version, wanted.start, data))
+        return data
+
+    # ---- for whoever fills the disk
+
+    async def bring(self, version: ObjectVersion, wanted: ByteRange, *, pinned: bool = False) -> bool:
+        """Fetch `wanted` and write it to disk; False: the disk has no room or is in trouble. Errors are the store's.
+
+        Waits for memory first. `wanted` may be here already, and costs nothing then.
+        """
+        await self._queue.room(wanted.length)
+        cost = cost_of(wanted.length)
+        try:
+            if not self.takes_writes:
+                return False
+            if not pinned and self._cache.holds(version, wanted):
+                return True
+            shared = self._shared.find(version, wanted)
+            data = None if shared is None else await shared.part(wanted)
+            if data is None:
+                data = await self._fetch_shared(version, wanted)
+            queued = Queued(Piece(version, wanted.start, data, pinned))
+            self._queue.put(queued)
+            cost = 0  # the writer gives it back
+            await queued.done.wait()
+            return queued.kept
+        finally:
+            if cost:
+                await self._queue.release(cost)
+
+    def gaps(self, version: ObjectVersion) -> list[ByteRange]:
+        """Return what is missing of a version on the disk, as far as this process knows."""
+        return self._cache.gaps(version)
+
+    async def pin(self, versions: list[ObjectVersion]) -> None:
+        """Keep what is here of `versions` whatever room is needed for."""
+        try:
+            await self._writes.run(self._cache.pin, versions)
+        except OSError as error:
+            self._trouble(error)
+
+    async def want(self, count: int) -> None:
+        """Tell other mounts how many bytes of disk this one keeps filled, or is about to fill."""
+        try:
+            await self._writes.run(self._cache.want, count)
+        except OSError as error:
+            self._trouble(error)
+
+    async def totals(self) -> Totals | None:
+        """Return what the disk holds; None where it is in trouble."""
+        if self._breaker.is_open:
+            return None
+        try:
+            self._totals = await self._reads.run(self._cache.totals)
+        except OSError as error:
+            self._trouble(error)
+            return None
+        return self._totals
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Write and keep up, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write_all)
+            nursery.start_soon(self._keep_up)
+
+    async def wait_ready(self) -> None:
+        """Return once the cache takes writes: soon, or after files and index were compared after a power failure."""
+        await self._ready.wait()
+
+    async def drain(self) -> None:
+        """Return once everything that was offered is written."""
+        await self._queue.drained()
+
+    async def aclose(self) -> None:
+        """Say goodbye to the cache; whatever is under way ends first, or is left to the next process."""
+        await self._upkeep.run(self._cache.close)
+
+    @property
+    def latest_totals(self) -> Totals | None:
+        """What the disk held a moment ago."""
+        return self._totals
+
+    @property
+    def in_trouble(self) -> bool:
+        """The disk is being left out."""
+        return self._breaker.is_open
+
+    @property
+    def takes_writes(self) -> bool:
+        """The disk is ready, well, and had room when it was last asked."""
+        return self._ready.is_set() and not self._breaker.is_open and trio.current_time() >= self._full_until
+
+    @property
+    def readers_wait(self) -> bool:
+        """A reader waits for the store, or did a moment ago."""
+        return self.demand > 0 or trio.current_time() - self.last_demand < LATELY_S
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of memory that wait to be written."""
+        return self._queue.used
+
+    @property
+    def corrupt(self) -> int:
+        """Runs whose bytes were not what was written, and were fetched again."""
+        return self._cache.corrupt
+
+    @property
+    def evicted(self) -> int:
+        """Objects that this mount took away to make room."""
+        return self._cache.evicted
+
+    # ---- inside
+
+    async def _fetch_shared(self, version: ObjectVersion, wanted: ByteRange) -> memoryview:
+        shared = self._shared.begin(version, wanted)
+        data: memoryview | None = None
+        try:
+            data = await self._fetch(version, wanted)
+        finally:
+            self._shared.end(version, shared, data)
+        return data
+
+    async def _read(self, version: ObjectVersion, wanted: ByteRange) -> memoryview | None:
+        scope = trio.CancelScope(deadline=trio.current_time() + READ_S)
+        self._waiting_reads.add(scope)
+        try:
+            with scope:
+                data = await self._reads.run(self._cache.read, version, wanted)
+                for other in self._waiting_reads:  # a disk that answers anybody is only slow
+                    other.deadline = trio.current_time() + READ_S
+                return data
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the reader gets its bytes
+            self._trouble(error)
+            return None
+        finally:
+            self._waiting_reads.discard(scope)
+        self._trouble(TimeoutError(f"the disk did not answer within {READ_S:g} s"))
+        return None
+
+    def _offer(self, piece: Piece) -> None:
+        if self.takes_writes and self._queue.try_room(piece.data.nbytes):
+            self._queue.put(Queued(piece))
+        else:
+            self.counters.bytes_dropped += piece.data.nbytes
+
+    async def _write_all(self) -> None:
+        while True:
+            batch = await self._queue.batch()
+            began = trio.current_time()
+            kept = await self._write([queued.piece for queued in batch])
+            worked_s = trio.current_time() - began
+            for queued in batch:
+                queued.kept = kept
+                queued.done.set()
+                if kept:
+                    self.counters.bytes_kept += queued.piece.data.nbytes
+                else:
+                    self.counters.bytes_dropped += queued.piece.data.nbytes
+            cost = sum(queued.cost for queued in batch)
+            batch.clear()  # while the writer rests, it keeps no bytes in memory
+            del queued
+            await self._queue.release(cost)
+            await trio.sleep(self._pace.rest_s(worked_s, readers_wait=self.readers_wait))
+
+    async def _write(self, pieces: list[Piece]) -> bool:
+        if not self.takes_writes:
+            return False
+        try:
+            kept = await self._writes.run(self._cache.write, pieces)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
+            if not _is_full(error):
+                self._trouble(error)
+                return False
+            kept = False
+        if not kept:
+            self._full_until = trio.current_time() + FULL_S
+        return kept
+
+    async def _keep_up(self) -> None:
+        while True:
+            try:
+                with trio.fail_after(UPKEEP_S):
+                    await self._upkeep_round()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
+                if not _is_full(error):
+                    self._trouble(error)
+            await trio.sleep(UPKEEP_EVERY_S)
+
+    async def _upkeep_round(self) -> None:
+        trial = self._breaker.is_open
+        if trial:
+            if not self._breaker.allows(trio.current_time()):
+                return
+            await self._upkeep.run(self._cache.reopen)
+            await self._upkeep.run(self._cache.probe)
+        await self._upkeep.run(self._cache.maintain)
+        await self._upkeep.run(self._cache.compare)
+        self._totals = await self._upkeep.run(self._cache.totals)
+        self._ready.set()
+        # Trouble that began during a round is not over at its end: nobody has looked since.
+        if trial and self._breaker.succeeded(trio.current_time()):
+            log.info("the disk cache is back")
+
+    def _trouble(self, error: Exception) -> None:
+        self.counters.errors += 1
+        if self._breaker.failed(trio.current_time()):
+            log.warning(
+                "the disk cache is in trouble and left out; it is tried again by itself",
+                why=f"{type(error).__name__}: {error}",
+            )
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
