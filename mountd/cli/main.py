@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from mountd.cli import catalog, mounts, runs, transfers
+from mountd.cli import cache, catalog, filling, mounts, runs, transfers
 from mountd.errors import MountdError
 from mountd.observe.redaction import redact
 
@@ -27,6 +27,8 @@ mounts.register(app)
 transfers.register(app)
 runs.register(app)
 catalog.register(app)
+cache.register(app)
+filling.register(app)
 
 
 def main() -> None:

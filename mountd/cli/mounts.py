@@ -86,7 +86,16 @@ def mount(
         return
     from mountd.client import api
 
-    _say_mounted(api.mount(spec))
+    record = api.mount(spec)
+    if spec.options.mode == "download":
+        from mountd.cli import filling
+
+        try:
+            filling.wait(record.mountpoint)
+        except BaseException:
+            api.unmount(record.mountpoint, lazy=True)
+            raise
+    _say_mounted(record)
 
 
 def unmount(
@@ -140,7 +149,9 @@ def status(
 
     --json prints a list of objects like `list --json`, with `statistics` filled in: reads, bytes_read, bytes_fetched,
     store_requests, store_retries, store_errors, cache_hits, cache_misses, memory_used, memory_limit, memory_peak,
-    inodes, open_handles, changed_objects, handler_errors, hidden_names, waiting_for.
+    inodes, open_handles, changed_objects, handler_errors, hidden_names, waiting_for, disk_* (hits, misses, bytes_hit,
+    bytes_kept, bytes_dropped, evictions, errors, corrupt, used, limit, objects, pinned), fill and prefetches (ticket,
+    state, note, bytes, bytes_total, files, files_total).
     """
     from mountd.client import api
 
@@ -165,6 +176,7 @@ def _spec(
     workspace: Path | None,
 ) -> "MountSpec":
     from mountd.catalog.resolve import resolve
+    from mountd.catalog.source import DatasetReference, DataYaml, parse_source
     from mountd.client import api
     from mountd.config.config_file import read_config
     from mountd.config.options import parse_o_options, settle
@@ -178,7 +190,10 @@ def _spec(
     location = resolve(source, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd())
     settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
     path = api.real_mountpoint(mountpoint)
-    return MountSpec(name=api.free_name(name or named, path), mountpoint=path, location=location, options=settled)
+    eager = isinstance(parse_source(source, os.environ), DataYaml | DatasetReference)
+    return MountSpec(
+        name=api.free_name(name or named, path), mountpoint=path, location=location, options=settled, eager=eager
+    )
 
 
 def _mount_in_foreground(spec: "MountSpec") -> None:

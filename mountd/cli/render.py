@@ -78,9 +78,10 @@ def _statistics(numbers: MountStatistics) -> list[tuple[str, str]]:
     used, limit, retries = format_size(numbers.memory_used), format_size(numbers.memory_limit), numbers.store_retries
     lines = [
         ("read", f"{format_size(numbers.bytes_read)} in {numbers.reads} requests"),
-        ("fetched", format_size(numbers.bytes_fetched)),
+        ("fetched", _fetched(numbers)),
         ("hits", hits),
         ("memory", f"{used} of {limit}, peak {format_size(numbers.memory_peak)}"),
+        *_disk(numbers),
         ("store", f"{numbers.store_requests} requests, {retries} tried again, {numbers.store_errors} failed"),
         ("files", f"{numbers.inodes} known, {numbers.open_handles} open"),
     ]
@@ -93,6 +94,26 @@ def _statistics(numbers: MountStatistics) -> list[tuple[str, str]]:
         lines.append(("noted", said))
     lines.append(("slow now", "; ".join(numbers.waiting_for) or "nothing"))
     return lines
+
+
+def _fetched(numbers: MountStatistics) -> str:
+    ratio = f", {numbers.bytes_fetched / numbers.bytes_read:.2f} of what was read" if numbers.bytes_read else ""
+    return f"{format_size(numbers.bytes_fetched)} from the store{ratio}"
+
+
+def _disk(numbers: MountStatistics) -> list[tuple[str, str]]:
+    if not numbers.disk_limit:
+        return []
+    asked = numbers.disk_hits + numbers.disk_misses
+    hits = f"{100 * numbers.disk_hits / asked:.0f} % of {asked} found" if asked else "not asked yet"
+    full = f"{format_size(numbers.disk_used)} of {format_size(numbers.disk_limit)}, {numbers.disk_objects} objects"
+    notes = [
+        (numbers.disk_evictions, "evicted"),
+        (numbers.disk_corrupt, "checksums wrong and fetched again"),
+        (numbers.disk_errors, "errors"),
+    ]
+    said = "".join(f", {count} {what}" for count, what in notes if count)
+    return [("disk cache", f"{full}; {hits}{said}")]
 
 
 def _processes(record: MountRecord) -> str:

@@ -7,6 +7,7 @@ A running service does it if there is one; otherwise each mount gets a private s
 import itertools
 import os
 import re
+import secrets
 import select
 import threading
 import time
@@ -31,7 +32,18 @@ from mountd.fuse import mount_table
 from mountd.modes.mount_spec import MountSpec
 from mountd.wire import sockets
 from mountd.wire.codec import pack
-from mountd.wire.messages import ListMounts, Mount, Mounted, MountRecord, Mounts, Reply, Request, Status, Unmount
+from mountd.wire.messages import (
+    ListMounts,
+    Mount,
+    Mounted,
+    MountRecord,
+    Mounts,
+    Prefetch,
+    Reply,
+    Request,
+    Status,
+    Unmount,
+)
 from mountd.wire.runtime_directory import known_directories
 
 _MOUNT_S = 50.0
@@ -104,6 +116,31 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
         raise
     if gone is not None:
         _wait_exit(gone, 0.5 if lazy else _EXIT_S)
+
+
+def prefetch(mountpoint: str | Path, patterns: list[str], *, pin: bool = False) -> str:
+    """Begin to bring to disk what `patterns` name below `mountpoint`, all of it if there are none.
+
+    Returns at once, with the ticket by which the statistics of the mount say how far it is.
+
+    Raises:
+        NotFoundError: nothing of this user's is mounted there.
+        BusyError: the mount is not ready.
+    """
+    path = real_mountpoint(mountpoint)
+    answers, _ = _ask_all(ListMounts())
+    sockets_there = [
+        answer.socket
+        for answer in answers
+        if any(record.mountpoint == path and record.state != "detached" for record in answer.records)
+    ]
+    if not sockets_there:
+        raise NotFoundError(f"no mount of yours is at {path}; `mountd list` shows what there is")
+    ticket = secrets.token_hex(8)
+    request = Prefetch(mountpoint=path, patterns=patterns, pin=pin, ticket=ticket)
+    if _ask(sockets_there[0], request, _LOOK_S) is None:
+        raise UnavailableError(f"the mountd supervisor of {path} has just ended; look with `mountd list`")
+    return ticket
 
 
 def list_mounts() -> list[MountRecord]:

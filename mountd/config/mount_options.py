@@ -14,9 +14,15 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     """Ceiling of the block cache of this mount."""
     cache_dir: str
-    """The node's disk cache (unused until the disk tier exists)."""
+    """The node's disk cache."""
     cache_size: str = "80%"
     """Ceiling of the disk cache as written: `10GB`, `80%`, `-20GB`."""
+    cache_reserve_bytes: int = 1 << 30
+    """Bytes of the disk that the cache never uses."""
+    cache_prune_threshold: float = 1.0
+    """Part of the ceiling from which on the cache makes room."""
+    cache_prune_target: float = 0.95
+    """Part of the ceiling that stays in use then."""
     attr_ttl_s: float = 30.0
     """How long attributes, entries, negatives and listings may be used without asking, seconds; 0 asks each time."""
     uid: int

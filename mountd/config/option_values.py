@@ -20,11 +20,9 @@ _PERCENT = re.compile(r"(\d{1,3})\s*%")
 
 
 def parse_mode(text: str) -> str:
-    """Return the mode `text` names, of those this version has."""
-    if text == "download":
-        raise ValueError("download needs the disk cache, which this version does not have; use stream or auto")
-    if text not in {"auto", "stream"}:
-        raise ValueError(f"{text!r} is not a mode; use auto or stream")
+    """Return the mode `text` names."""
+    if text not in {"auto", "stream", "download"}:
+        raise ValueError(f"{text!r} is not a mode; use auto, stream or download")
     return text
 
 
@@ -58,6 +56,13 @@ def parse_cache_size(text: str) -> str:
         return f"{int(percent[1])}%"
     parse_size(text.removeprefix("-") if text.startswith("-") else text.removeprefix("+"))
     return text.removeprefix("+")
+
+
+def parse_share(text: str) -> float:
+    """Return a part of the whole: 0 to 1."""
+    if not re.fullmatch(r"\s*[01](\.\d*)?\s*", text) or float(text) > 1:
+        raise ValueError(f"{text!r} is not between 0 and 1")
+    return float(text)
 
 
 def parse_ttl(text: str) -> float:

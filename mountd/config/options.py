@@ -21,9 +21,11 @@ from mountd.config.option_values import (
     parse_mode,
     parse_owner,
     parse_permissions,
+    parse_share,
     parse_ttl,
 )
 from mountd.errors import UsageError
+from mountd.units import GIB, parse_size
 
 Parse = Callable[[str], object]
 
@@ -78,8 +80,9 @@ OPTIONS: tuple[Option, ...] = (
         parse=parse_mode,
         default=lambda _: "auto",
         default_text="`auto`",
-        unit="`auto`, `stream`",
-        doc="How data reaches the reader. `stream` keeps it in memory only; `auto` is the same in this version.",
+        unit="`auto`, `stream`, `download`",
+        doc="How data reaches the reader. `stream` keeps it in memory only; `auto` also on disk, all of it if it is a "
+        "dataset that fits; `download` returns when everything is on disk.",
         has_flag=True,
     ),
     Option(
@@ -101,7 +104,7 @@ OPTIONS: tuple[Option, ...] = (
         default=_default_cache_dir,
         default_text="`/var/cache/mountd` for root, else `$XDG_CACHE_HOME/mountd`",
         unit="directory",
-        doc="Where the disk cache lives. Not used before the disk cache exists.",
+        doc="Where the disk cache of this node lives; mode 0700.",
         has_flag=True,
     ),
     Option(
@@ -112,9 +115,39 @@ OPTIONS: tuple[Option, ...] = (
         default_text="`80%`",
         unit="size, -size or %",
         doc="Ceiling of the disk cache: `10GB` in all, `-20GB` leaves so much free, `80%` of what is free at first "
-        "use. Not used before the disk cache exists.",
+        "use. Of all mounts that share the directory, the smallest counts.",
         dataset_variable="DATASET_MOUNT_CACHE_SIZE",
         has_flag=True,
+    ),
+    Option(
+        key="cache_reserve",
+        field="cache_reserve_bytes",
+        parse=parse_size,
+        default=lambda _: 1 * GIB,
+        default_text="`1GiB`",
+        unit="size",
+        doc="Bytes of the disk that the cache never uses; when others use them, the cache makes room.",
+        dataset_variable="DATASET_RESERVED_FREE_DISK_SPACE",
+    ),
+    Option(
+        key="cache_prune_threshold",
+        field="cache_prune_threshold",
+        parse=parse_share,
+        default=lambda _: 1.0,
+        default_text="`1.0`",
+        unit="0 to 1",
+        doc="Part of `cache_size` from which on the least recently used is removed.",
+        dataset_variable="DATASET_MOUNT_FILE_CACHE_PRUNE_THRESHOLD",
+    ),
+    Option(
+        key="cache_prune_target",
+        field="cache_prune_target",
+        parse=parse_share,
+        default=lambda _: 0.95,
+        default_text="`0.95`",
+        unit="0 to 1",
+        doc="Part of `cache_size` that stays in use then.",
+        dataset_variable="DATASET_MOUNT_FILE_CACHE_PRUNE_TARGET",
     ),
     Option(
         key="attr_ttl",

@@ -126,6 +126,18 @@ class MountKeeper:
             return msgspec.structs.replace(self.record(), state="not answering")
         return msgspec.structs.replace(self.record(), details=report.details, statistics=report.statistics)
 
+    async def prefetch(self, patterns: list[str], *, pin: bool, ticket: str) -> None:
+        """Have the worker begin to bring data to disk.
+
+        Raises:
+            BusyError: there is no worker that could.
+        """
+        worker = self._worker
+        if worker is None or self._state != "ready":
+            raise BusyError(f"{self.mountpoint}: is {self._state}, nothing can be prefetched now; try again later")
+        with trio.move_on_after(self._patience.answer_s):
+            await worker.bring(patterns, pin=pin, ticket=ticket)
+
     async def run(self, *, ready: Callable[[], None]) -> None:
         """Mount, call `ready` when a stat through the mount has answered, and return when the mount is over.
 

@@ -22,6 +22,7 @@ from mountd.wire.messages import (
     Mounted,
     MountRecord,
     Mounts,
+    Prefetch,
     Reply,
     Request,
     Shutdown,
@@ -76,6 +77,9 @@ class Supervisor:
                 return Mounts(records=[keeper.record() for keeper in self._keepers])
             case Status(mountpoint=mountpoint):
                 return Mounts(records=await self._status(mountpoint))
+            case Prefetch(mountpoint=mountpoint, patterns=patterns, pin=pin, ticket=ticket):
+                await self._keeper_at(mountpoint).prefetch(patterns, pin=pin, ticket=ticket)
+                return Done()
             case Shutdown():
                 self.request_shutdown()
                 return Done()

@@ -26,7 +26,7 @@ from mountd.observe import logs
 from mountd.observe.redaction import redact
 from mountd.observe.statistics import MountStatistics
 from mountd.wire.codec import unpack
-from mountd.wire.messages import AskReport, Ended, Failed, Order, Ready, Report, Serve, Step, Stop
+from mountd.wire.messages import AskReport, Bring, Ended, Failed, Order, Ready, Report, Serve, Step, Stop
 
 _STAT_WITHIN_S = 10.0
 _STOP_WITHIN_S = 8.0
@@ -43,6 +43,9 @@ class Served(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Return further lines for people."""
+
+    def prefetch(self, patterns: list[str], *, pinned: bool, ticket: str) -> None:
+        """Bring to disk what `patterns` name; the statistics say, by `ticket`, how far it is."""
 
     def request_stop(self) -> None:
         """Unmount and end."""
@@ -160,6 +163,9 @@ class Worker:
                 match order:
                     case AskReport(serial=serial):
                         await self._tell(self._report(serial))
+                    case Bring(patterns=patterns, pin=pin, ticket=ticket):
+                        if self._served is not None:
+                            self._served.prefetch(patterns, pinned=pin, ticket=ticket)
                     case Stop():
                         self._request_stop()
                     case Serve():

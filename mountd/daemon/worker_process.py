@@ -17,7 +17,7 @@ import trio
 from mountd.daemon.connection import Connection, as_stream
 from mountd.errors import MountdError, SetupError, UnavailableError
 from mountd.observe.logs import get_logger
-from mountd.wire.messages import AskReport, Ended, Failed, News, Order, Ready, Report, Serve, Step, Stop
+from mountd.wire.messages import AskReport, Bring, Ended, Failed, News, Order, Ready, Report, Serve, Step, Stop
 
 _GRACE_S = 10.0
 """For a worker that was asked to end; it needs its own few seconds to unmount and close its store."""
@@ -146,6 +146,14 @@ class WorkerProcess:
                     raise UnavailableError("the worker has ended")
                 await self._reported.wait()
             return self._latest
+
+    async def bring(self, patterns: list[str], *, pin: bool, ticket: str) -> None:
+        """Have the worker begin to bring data to disk.
+
+        Raises:
+            UnavailableError: it has ended.
+        """
+        await self._order(Bring(patterns=patterns, pin=pin, ticket=ticket))
 
     async def end(self) -> None:
         """Have the worker unmount and exit; kill it if it does not. Returns when it is dead, cancelled or not."""

@@ -15,6 +15,7 @@ from mountd.errors import ChangedError, UsageError
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
 from mountd.fuse.session import Session
+from mountd.modes.disk import MountDisk, open_disk
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
 from mountd.stores.base import Store
@@ -45,9 +46,11 @@ class ServedMount:
         filesystem: FileSystem,
         operations: Operations,
         session: Session,
+        disk: MountDisk,
         single_file: str | None,
     ) -> None:
         """`single_file` is the name of the only file where the source is a single object."""
+        self._disk = disk
         self._spec = spec
         self._store = store
         self._namespace = namespace
@@ -60,7 +63,7 @@ class ServedMount:
     def statistics(self) -> MountStatistics:
         """Return the counters as they are now."""
         budget = self._cache.budget
-        return MountStatistics(
+        statistics = MountStatistics(
             reads=self._filesystem.reads,
             bytes_read=self._filesystem.bytes_read,
             bytes_fetched=self._store.bytes_read,
@@ -70,7 +73,7 @@ class ServedMount:
             cache_hits=self._cache.counters.hits,
             cache_misses=self._cache.counters.misses,
             memory_used=budget.used,
-            memory_limit=budget.limit,
+            memory_limit=self._spec.options.memory_bytes,
             memory_peak=budget.peak,
             inodes=len(self._namespace.inodes),
             open_handles=self._filesystem.open_handles,
@@ -79,13 +82,16 @@ class ServedMount:
             hidden_names=self._namespace.hidden_names,
             waiting_for=self._store.slow_now(),
         )
+        return self._disk.with_numbers(statistics)
 
     def describe(self) -> dict[str, str]:
         """Return what people may want to know beyond the counters."""
-        mode = self._spec.options.mode
-        streaming = "streaming through memory (this version has no disk cache)"
         single = {SINGLE_FILE: self._single_file} if self._single_file is not None else {}
-        return {"mode": streaming if mode == "auto" else mode, **single, **self._session.tuning}
+        return {"mode": self._disk.describe(), **single, **self._session.tuning}
+
+    def prefetch(self, patterns: list[str], *, pinned: bool, ticket: str) -> None:
+        """Bring to disk what `patterns` name; `statistics` says, by `ticket`, how far it is."""
+        self._disk.prefetch(patterns, pinned=pinned, ticket=ticket)
 
     def request_stop(self) -> None:
         """Make `serve_mount` unmount and return."""
@@ -104,11 +110,14 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     options, location = spec.options, spec.location
     _check_apart(spec)
     guarded = open_store(location.store, policy=RetryPolicy(deadline_s=options.request_deadline_s))
+    disk: MountDisk | None = None
     try:
         store, root = await _rooted(guarded, location.path, options.request_deadline_s)
+        disk = await open_disk(spec, guarded, store, root, _fetch_from(store))
         async with trio.open_nursery() as nursery:
+            disk.start(nursery)
             namespace = Namespace(store, root, nursery, ttl_s=options.attr_ttl_s)
-            cache = BlockCache(_fetch_from(store), nursery, limit_bytes=options.memory_bytes)
+            cache = BlockCache(disk.fetch, nursery, limit_bytes=disk.memory_bytes)
             filesystem = FileSystem(
                 namespace,
                 cache,
@@ -123,12 +132,15 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             _spare_collections()
             session = Session(operations, spec.mountpoint, source=location.source, allow_other=options.allow_other)
             single_file = store.shown if isinstance(store, SingleObjectStore) else None
-            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, single_file)
+            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, disk, single_file)
             reason = await session.serve(started=lambda: task_status.started(served))
+            await disk.drain()
             nursery.cancel_scope.cancel()
     finally:
         with trio.move_on_after(2, shield=True):
             await guarded.aclose()
+        if disk is not None:
+            await disk.aclose()
     return reason
 
 

@@ -15,6 +15,8 @@ class MountSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute and real."""
     location: Location
     options: MountOptions
+    eager: bool = False
+    """In mode `auto`, bring everything to disk at once if it fits: a dataset, or an input of a run."""
 
 
 SINGLE_FILE = "single file"

@@ -11,6 +11,7 @@ from pathspec import GitIgnoreSpec
 from mountd.aio.threads import Lane
 from mountd.catalog.model import Location
 from mountd.client import api
+from mountd.client.filling import wait_filled
 from mountd.config.config_file import read_config
 from mountd.config.options import settle
 from mountd.errors import MountdError, SetupError
@@ -34,7 +35,14 @@ class NodeOperations:
         """Mount with the options that environment and files give."""
         options = settle({}, [], self._environ, read_config(self._environ), datastore_ttl_s=location.attr_ttl_s)
         real = await self._lane.run(api.real_mountpoint, mountpoint)
-        await self._lane.run(api.mount, MountSpec(name=name, mountpoint=real, location=location, options=options))
+        spec = MountSpec(name=name, mountpoint=real, location=location, options=options, eager=True)
+        await self._lane.run(api.mount, spec)
+        if options.mode == "download":
+            try:
+                await self._lane.run(lambda: wait_filled(real, lambda _: None))
+            except MountdError:
+                await self._lane.run(lambda: api.unmount(real, lazy=True))
+                raise
 
     async def find_single_file(self, location: Location, mountpoint: Path) -> Path | None:
         """Look at the mount, and ask it where that does not tell."""

@@ -92,11 +92,23 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
     """None: all of them."""
 
 
+class Prefetch(Message, frozen=True, kw_only=True, tag="prefetch"):
+    """Begin to bring to disk what is below a mount point; statistics say how far it is."""
+
+    mountpoint: str
+    patterns: list[str] = []
+    """Of paths below the mount point; none: everything."""
+    pin: bool = False
+    """Keep it until the cache is cleared."""
+    ticket: str = ""
+    """What the statistics name it by."""
+
+
 class Shutdown(Message, frozen=True, kw_only=True, tag="shutdown"):
     """Unmount everything and end."""
 
 
-Request = Mount | Unmount | ListMounts | Status | Shutdown
+Request = Mount | Unmount | ListMounts | Status | Prefetch | Shutdown
 
 
 # Replies: supervisor to client.
@@ -165,11 +177,19 @@ class AskReport(Message, frozen=True, kw_only=True, tag="ask_report"):
     serial: int
 
 
+class Bring(Message, frozen=True, kw_only=True, tag="bring"):
+    """Begin to bring to disk what `Prefetch` asked for."""
+
+    patterns: list[str] = []
+    pin: bool = False
+    ticket: str = ""
+
+
 class Stop(Message, frozen=True, kw_only=True, tag="stop"):
     """Unmount and end."""
 
 
-Order = Serve | AskReport | Stop
+Order = Serve | AskReport | Bring | Stop
 
 
 # News: worker to supervisor.

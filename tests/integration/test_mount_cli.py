@@ -224,9 +224,8 @@ def test_a_mount_point_whose_parent_is_missing(mountd, local_source, point):
     assert not point.exists()
 
 
-def test_writing_and_downloading_are_refused(mountd, local_source, point):
+def test_writing_and_bad_options_are_refused(mountd, local_source, point):
     refused(mountd, 2, "--rw", "--rw", local_source, point)
-    refused(mountd, 2, "--mode: download", "--mode", "download", local_source, point)
     refused(mountd, 2, "-o rw", "-o", "rw", local_source, point)
     refused(mountd, 2, "--memory", "--memory", "1", local_source, point)
     refused(mountd, 2, "nonsense", "-o", "nonsense=1", local_source, point)

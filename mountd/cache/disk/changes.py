@@ -38,7 +38,9 @@ class Join(Change, frozen=True, tag=2):
     ceiling: int
     reserve: int
     wanted: int = 0
-    """Bytes of disk that it is about to fill."""
+    what: bytes = b""
+    filling: bool = False
+    """These three as in `Want`."""
 
 
 class Leave(Change, frozen=True, tag=3):
@@ -52,6 +54,10 @@ class Want(Change, frozen=True, tag=4):
 
     owner: int
     wanted: int
+    what: bytes
+    """Equal for processes that want the same."""
+    filling: bool
+    """It is bringing them now."""
 
 
 class Hold(Change, frozen=True, tag=5):

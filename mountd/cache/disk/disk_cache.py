@@ -132,9 +132,13 @@ class DiskCache:
         digests = [self._digest(version) for version in versions]
         self._index.pin([digest for digest in digests if digest is not None])
 
-    def want(self, count: int) -> None:
+    def want(self, count: int, what: bytes, filling: bool) -> None:
         """Tell the other processes how many bytes of disk this one keeps filled, or is about to fill."""
-        self._index.want(count)
+        self._index.want(count, what, filling=filling)
+
+    def is_brought_by_another(self, what: bytes) -> bool:
+        """Whether a process that came earlier is bringing the same."""
+        return self._index.is_brought_by_another(what)
 
     # ---- upkeep
 

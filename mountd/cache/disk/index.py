@@ -106,6 +106,13 @@ class Index:
         """Bytes that the disk had free when the index was made."""
         return self._state.first_free
 
+    def is_brought_by_another(self, what: bytes) -> bool:
+        """Whether a process that came earlier is bringing the same."""
+        with self._changing():
+            return any(
+                one.filling and one.what == what for number, one in self._state.owners.items() if number < self._number
+            )
+
     # ---- writing
 
     def reserve(self, needs: Iterable[Need]) -> list[Grant] | None:
@@ -170,10 +177,10 @@ class Index:
         with self._changing():
             self._say_pinned(list(digests))
 
-    def want(self, count: int) -> None:
-        """Say how many bytes of disk this process keeps filled."""
+    def want(self, count: int, what: bytes, *, filling: bool) -> None:
+        """Say how many bytes of disk this process keeps filled; `filling`: with `what` it brings just now."""
         with self._changing():
-            self._say([Want(self._number, count)])
+            self._say([Want(self._number, count, what, filling)])
 
     def forget_run(self, digest: int, run: Run) -> None:
         """Forget a run whose bytes are not what was written."""
@@ -203,7 +210,8 @@ class Index:
         """Return what the cache holds and how full it is, as this process knows it."""
         with self._mutex:
             state = self._state
-            others = sum(one.wanted for number, one in state.owners.items() if number != self._number)
+            mine = state.owners[self._number].what if self._number in state.owners else b""
+            others = sum(one.wanted for one in state.owners.values() if one.what != mine)
             standing = accounts.standing(state, self._space(), self._journal.position)
             return Totals(
                 state.disk, len(state.objects), state.complete, state.pinned, others, len(state.owners), standing

@@ -40,6 +40,8 @@ class Owner:
     ceiling: int
     reserve: int
     wanted: int = 0
+    what: bytes = b""
+    filling: bool = False
     reserved: int = 0
     """Bytes of disk for writes under way."""
     files: int = 0
@@ -99,7 +101,7 @@ class State:
         while batch := list(islice(items, _OBJECTS_AT_ONCE)):
             yield [Objects([(to_bytes(digest), entry) for digest, entry in batch])]
         for number, owner in self.owners.items():
-            yield [Join(number, owner.name, owner.ceiling, owner.reserve, owner.wanted)]
+            yield [Join(number, owner.name, owner.ceiling, owner.reserve, owner.wanted, owner.what, owner.filling)]
             yield from self._holds(number, owner)
 
     def apply(self, change: AnyChange) -> None:  # noqa: C901, PLR0912 - one case for each kind of change
@@ -133,13 +135,16 @@ class State:
                     if (found := self.objects.get(from_bytes(digest))) is not None:
                         self._put(from_bytes(digest), entries.with_disk(found, disk))
             case Join():
-                self.owners[change.owner] = Owner(change.name, change.ceiling, change.reserve, change.wanted)
+                self.owners[change.owner] = Owner(
+                    change.name, change.ceiling, change.reserve, change.wanted, change.what, change.filling
+                )
                 self.next_owner = max(self.next_owner, change.owner + 1)
             case Leave(owner=number):
                 self.owners.pop(number, None)
-            case Want(owner=number, wanted=wanted):
+            case Want(owner=number):
                 if number in self.owners:
-                    self.owners[number].wanted = wanted
+                    owner = self.owners[number]
+                    owner.wanted, owner.what, owner.filling = change.wanted, change.what, change.filling
             case Begin():
                 self._begin(change)
             case Compared(boot=boot, freed=freed):

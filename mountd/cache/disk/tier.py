@@ -57,7 +57,7 @@ class DiskTier:
         cache: the disk cache, open.
         fetch: brings bytes from the store.
         queue_bytes: the most bytes that wait to be written, in memory.
-        on_read: is told about every version that a reader wants bytes of.
+        on_miss: is told about every version that a reader wanted bytes of that were not on disk.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class DiskTier:
         fetch: Fetch,
         *,
         queue_bytes: int,
-        on_read: Callable[[ObjectVersion], None] = lambda _: None,
+        on_miss: Callable[[ObjectVersion], None] = lambda _: None,
     ) -> None:
         self._cache = cache
         self._fetch = fetch
-        self._on_read = on_read
+        self._on_miss = on_miss
         self._queue = WriteQueue(queue_bytes)
         self._shared = SharedFetches()
         self._full_until = 0.0
@@ -92,7 +92,6 @@ class DiskTier:
 
     async def fetch(self, version: ObjectVersion, wanted: ByteRange) -> memoryview:
         """Return the bytes of `wanted`, from the disk or else from the store; errors are the store's."""
-        self._on_read(version)
         if not self._breaker.is_open and self._cache.holds(version, wanted):
             data = await self._read(version, wanted)
             if data is not None:
@@ -100,6 +99,7 @@ class DiskTier:
                 self.counters.bytes_hit += data.nbytes
                 return data
         self.counters.misses += 1
+        self._on_miss(version)
         self.demand += 1
         try:
             shared = self._shared.find(version, wanted)
@@ -150,12 +150,20 @@ class DiskTier:
         except OSError as error:
             self._trouble(error)
 
-    async def want(self, count: int) -> None:
+    async def want(self, count: int, what: bytes, *, filling: bool) -> None:
         """Tell other mounts how many bytes of disk this one keeps filled, or is about to fill."""
         try:
-            await self._writes.run(self._cache.want, count)
+            await self._writes.run(self._cache.want, count, what, filling)
         except OSError as error:
             self._trouble(error)
+
+    async def is_brought_by_another(self, what: bytes) -> bool:
+        """Whether a mount that came earlier is bringing the same."""
+        try:
+            return await self._upkeep.run(self._cache.is_brought_by_another, what)
+        except OSError as error:
+            self._trouble(error)
+            return False
 
     async def totals(self) -> Totals | None:
         """Return what the disk holds; None where it is in trouble."""

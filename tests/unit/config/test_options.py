@@ -19,6 +19,9 @@ EXAMPLES = {
     "memory": ("64MiB", 64 << 20),
     "cache_dir": ("/some/where", "/some/where"),
     "cache_size": ("-20GB", "-20GB"),
+    "cache_reserve": ("2GiB", 2 << 30),
+    "cache_prune_threshold": ("0.8", 0.8),
+    "cache_prune_target": ("0.5", 0.5),
     "attr_ttl": ("5m", 300.0),
     "uid": ("12345", 12345),
     "gid": ("23456", 23456),
@@ -36,6 +39,9 @@ def test_defaults():
         memory_bytes=default_memory(),
         cache_dir="/var/cache/mountd" if os.geteuid() == 0 else "/home/me/.cache/mountd",
         cache_size="80%",
+        cache_reserve_bytes=1 << 30,
+        cache_prune_threshold=1.0,
+        cache_prune_target=0.95,
         attr_ttl_s=30.0,
         uid=os.getuid(),
         gid=os.getgid(),
@@ -136,7 +142,7 @@ class TestValues:
     @pytest.mark.parametrize(
         ("key", "text", "part"),
         [
-            ("mode", "download", "needs the disk cache, which this version does not have"),
+            ("cache_prune_target", "1.5", "between 0 and 1"),
             ("mode", "Stream", "not a mode"),
             ("memory", "0", "too little"),
             ("memory", "15MiB", "too little"),

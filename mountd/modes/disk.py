@@ -1,0 +1,231 @@
+"""The disk side of one mount: whether there is a tier, what its objects are called there, and what is said about it."""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import msgspec
+import trio
+
+from mountd.aio.threads import Lane
+from mountd.cache.disk.disk_cache import DiskCache, Place
+from mountd.cache.disk.room import CacheLimits
+from mountd.cache.disk.tier import DiskTier
+from mountd.cache.version import Fetch
+from mountd.catalog.model import LocalSpec, Location
+from mountd.catalog.store_identity import store_identity
+from mountd.config.mount_options import MountOptions
+from mountd.errors import MountdError, NotFoundError, SetupError
+from mountd.modes.bring import Bringer
+from mountd.modes.fill import Fill, Misses
+from mountd.modes.mount_spec import MountSpec
+from mountd.observe.logs import get_logger
+from mountd.observe.statistics import FillStatus, MountStatistics
+from mountd.stores.base import Store
+from mountd.stores.single import SingleObjectStore
+from mountd.units import MIB, format_size
+
+DRAIN_S = 3.0
+"""How long the end of a mount waits for bytes on their way to the disk."""
+CLOSE_S = 2.0
+QUEUE_SHARE = 8
+LONGEST_QUEUE = 64 * MIB
+MOST_REFUSALS = 8
+
+log = get_logger("mountd.modes.disk")
+
+
+@runtime_checkable
+class ManyStores(Protocol):
+    """A store that shows objects of several others."""
+
+    def cache_place(self, key: str) -> tuple[str | None, str]:
+        """Return what tells the store that holds `key` from all others, None if nothing does, and the key there."""
+
+
+class MountDisk:
+    """The disk side of one mount.
+
+    Args:
+        spec: the mount.
+        tier: its tier; None: there is none.
+        fill: what fills it; as `tier`.
+        fetch: what readers are to use.
+        without: why there is no tier, for people.
+    """
+
+    def __init__(
+        self, spec: MountSpec, tier: DiskTier | None, fill: Fill | None, fetch: Fetch, *, without: FillStatus
+    ) -> None:
+        self._options = spec.options
+        self._tier = tier
+        self._fill = fill
+        self._without = without
+        self._refused: list[FillStatus] = []
+        self.fetch = fetch
+
+    @property
+    def memory_bytes(self) -> int:
+        """What is left of the mount's memory for the block cache."""
+        return self._options.memory_bytes - (0 if self._tier is None else queue_bytes(self._options))
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Begin to write, to keep up and to fill, in `nursery`."""
+        if self._tier is not None and self._fill is not None:
+            nursery.start_soon(self._tier.run)
+            nursery.start_soon(self._fill.run)
+
+    def prefetch(self, patterns: list[str], *, pinned: bool, ticket: str) -> None:
+        """Bring to disk what `patterns` name; the statistics say, by `ticket`, how far it is."""
+        if self._fill is not None:
+            self._fill.prefetch(patterns, pinned=pinned, ticket=ticket)
+        else:
+            self._refused = [*self._refused, msgspec.structs.replace(self._without, ticket=ticket)][-MOST_REFUSALS:]
+
+    def describe(self) -> str:
+        """Return how bytes reach the reader, in a few words."""
+        tier, fill = self._tier, self._fill
+        said = self._without.note if tier is None or fill is None else self._describe(tier, fill)
+        return said if self._options.mode == "auto" else f"{self._options.mode}: {said}"
+
+    def with_numbers(self, statistics: MountStatistics) -> MountStatistics:
+        """Return `statistics` with the numbers of the disk tier."""
+        tier, fill = self._tier, self._fill
+        if tier is None or fill is None:
+            whole = self._without if self._options.mode == "download" else None
+            return msgspec.structs.replace(statistics, fill=whole, prefetches=self._refused)
+        counters, totals = tier.counters, tier.latest_totals
+        return msgspec.structs.replace(
+            statistics,
+            disk_hits=counters.hits,
+            disk_misses=counters.misses,
+            disk_bytes_hit=counters.bytes_hit,
+            disk_bytes_kept=counters.bytes_kept,
+            disk_bytes_dropped=counters.bytes_dropped,
+            disk_evictions=tier.evicted,
+            disk_errors=counters.errors,
+            disk_corrupt=tier.corrupt,
+            disk_used=0 if totals is None else totals.standing.charged,
+            disk_limit=0 if totals is None else totals.standing.most,
+            disk_objects=0 if totals is None else totals.objects,
+            disk_pinned=0 if totals is None else totals.pinned,
+            fill=fill.progress.status() if fill.progress.state else None,
+            prefetches=[progress.status() for progress in fill.ordered],
+        )
+
+    async def drain(self) -> None:
+        """Wait a little for bytes on their way to the disk."""
+        if self._tier is not None:
+            with trio.move_on_after(DRAIN_S):
+                await self._tier.drain()
+
+    async def aclose(self) -> None:
+        """Say goodbye to the cache."""
+        if self._tier is not None:
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await self._tier.aclose()
+
+    @staticmethod
+    def _describe(tier: DiskTier, fill: Fill) -> str:
+        if tier.in_trouble:
+            return "streaming: the cache directory is in trouble and left out, see the log"
+        if fill.whole and (said := fill.progress.describe(trio.current_time())):
+            return said
+        totals = tier.latest_totals
+        if totals is None:
+            return "streaming through memory and the disk cache"
+        used, most = format_size(totals.standing.charged), format_size(totals.standing.most)
+        return f"streaming through memory and the disk cache ({used} of {most})"
+
+
+async def open_disk(spec: MountSpec, inner: Store, store: Store, root: str, fetch: Fetch) -> MountDisk:
+    """Return the disk side of a mount, with a tier where there can be one.
+
+    Args:
+        spec: the mount.
+        inner: the store that its source names.
+        store: what the mount shows of it.
+        root: key of the mount's root in `store`.
+        fetch: brings bytes from the store.
+
+    Raises:
+        SetupError, DeniedError: the cache directory cannot be used, in mode `download`.
+    """
+    options, location = spec.options, spec.location
+    place = None if options.mode == "stream" else _place(location, inner, store)
+    if place is None:
+        return MountDisk(spec, None, None, fetch, without=_why_not(options, location))
+    try:
+        cache = await Lane("disk cache", 1).run(lambda: DiskCache(options.cache_dir, place, _limits(options)))
+    except (MountdError, OSError) as error:
+        what = error.message if isinstance(error, MountdError) else f"cache directory {options.cache_dir}: {error}"
+        if options.mode == "download":
+            raise error if isinstance(error, MountdError) else SetupError(what) from None
+        log.warning("no disk cache, streaming through memory", why=what)
+        note = f"streaming through memory: the cache directory {options.cache_dir} cannot be used, see the log"
+        return MountDisk(spec, None, None, fetch, without=FillStatus(state="streaming", note=note))
+    misses = Misses()
+    tier = DiskTier(cache, fetch, queue_bytes=queue_bytes(options), on_miss=misses.note)
+    bringer = Bringer(store, root, tier, queue_bytes=queue_bytes(options))
+    whole = spec.eager or options.mode == "download"
+    identity = store_identity(location.store)
+    fill = Fill(
+        tier,
+        bringer,
+        misses,
+        root=root,
+        identity="" if identity is None else f"{identity} {location.path}",
+        whole=whole,
+    )
+    return MountDisk(spec, tier, fill, tier.fetch, without=FillStatus())
+
+
+def queue_bytes(options: MountOptions) -> int:
+    """Return the part of the mount's memory that may wait to be written to disk."""
+    return min(LONGEST_QUEUE, options.memory_bytes // QUEUE_SHARE)
+
+
+def _limits(options: MountOptions) -> CacheLimits:
+    return CacheLimits(
+        size=options.cache_size,
+        reserve=options.cache_reserve_bytes,
+        prune_threshold=options.cache_prune_threshold,
+        prune_target=options.cache_prune_target,
+    )
+
+
+def _why_not(options: MountOptions, location: Location) -> FillStatus:
+    """Return why there is no tier; bytes that lie on this node anyway count as brought."""
+    if isinstance(location.store, LocalSpec):
+        return FillStatus(state="complete", note="read in place: the source is a directory of this node")
+    if options.mode == "stream":
+        return FillStatus(state="streaming", note="through memory only, as it was mounted with --mode stream")
+    return FillStatus(state="streaming", note="streaming through memory: this kind of source is not cached on disk")
+
+
+def _place(location: Location, inner: Store, store: Store) -> Place | None:
+    """Return what says where the objects of a mount lie; None: none of them is to be cached.
+
+    What is on this node already is never copied to its disk once more.
+    """
+    prefix = location.path.removesuffix(store.shown) if isinstance(store, SingleObjectStore) else ""
+    if isinstance(inner, ManyStores):
+        return _places_in(inner.cache_place, prefix)
+    identity = store_identity(location.store)
+    if identity is None or _is_of_this_node(identity):
+        return None
+    return lambda key: (identity, prefix + key)
+
+
+def _places_in(place: Callable[[str], tuple[str | None, str]], prefix: str) -> Place:
+    def found(key: str) -> tuple[str, str] | None:
+        try:
+            identity, there = place(prefix + key)
+        except NotFoundError:
+            return None
+        return None if identity is None or _is_of_this_node(identity) else (identity, there)
+
+    return found
+
+
+def _is_of_this_node(identity: str) -> bool:
+    return identity.startswith("file:")
