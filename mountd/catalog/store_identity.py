@@ -10,3 +10,5 @@ def store_identity(spec: StoreSpec) -> str | None:
             return f"{spec.account_url}/{spec.container}"
         case LocalSpec():
             return f"file://{spec.path}"
+        case _:
+            return None

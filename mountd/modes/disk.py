@@ -21,6 +21,7 @@ from mountd.modes.mount_spec import MountSpec
 from mountd.observe.logs import get_logger
 from mountd.observe.statistics import FillStatus, MountStatistics
 from mountd.stores.base import Store
+from mountd.stores.guarded import GuardedStore
 from mountd.stores.single import SingleObjectStore
 from mountd.units import MIB, format_size
 
@@ -137,12 +138,12 @@ class MountDisk:
         return f"streaming through memory and the disk cache ({used} of {most})"
 
 
-async def open_disk(spec: MountSpec, inner: Store, store: Store, root: str, fetch: Fetch) -> MountDisk:
+async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: str, fetch: Fetch) -> MountDisk:
     """Return the disk side of a mount, with a tier where there can be one.
 
     Args:
         spec: the mount.
-        inner: the store that its source names.
+        guarded: the store that its source names.
         store: what the mount shows of it.
         root: key of the mount's root in `store`.
         fetch: brings bytes from the store.
@@ -151,7 +152,7 @@ async def open_disk(spec: MountSpec, inner: Store, store: Store, root: str, fetc
         SetupError, DeniedError: the cache directory cannot be used, in mode `download`.
     """
     options, location = spec.options, spec.location
-    place = None if options.mode == "stream" else _place(location, inner, store)
+    place = None if options.mode == "stream" else _place(location, guarded.inner, store)
     if place is None:
         return MountDisk(spec, None, None, fetch, without=_why_not(options, location))
     try:

@@ -70,6 +70,11 @@ class GuardedStore:
         return GuardedStore(self._inner, policy)
 
     @property
+    def inner(self) -> Store:
+        """The store that is asked."""
+        return self._inner
+
+    @property
     def name(self) -> str:
         """What the store is, for people."""
         return self._inner.name

@@ -137,7 +137,7 @@ class DiskTier:
             return queued.kept
         finally:
             if cost:
-                await self._queue.release(cost)
+                self._queue.release(cost)
 
     def gaps(self, version: ObjectVersion) -> list[ByteRange]:
         """Return what is missing of a version on the disk, as far as this process knows."""
@@ -281,7 +281,7 @@ class DiskTier:
             cost = sum(queued.cost for queued in batch)
             batch.clear()  # while the writer rests, it keeps no bytes in memory
             del queued
-            await self._queue.release(cost)
+            self._queue.release(cost)
             await trio.sleep(self._pace.rest_s(worked_s, readers_wait=self.readers_wait))
 
     async def _write(self, pieces: list[Piece]) -> bool:

@@ -38,16 +38,15 @@ class WriteQueue:
         self.used = 0
         """Bytes in line, being written, or promised by `room`."""
         self._line: deque[Queued] = deque()
-        self._changed = trio.Condition()
+        self._changed = trio.Event()
         self._work = trio.Event()
 
     async def room(self, count: int) -> None:
         """Wait until there is room for `count` bytes, and take it; pair with `release` of their cost."""
         cost = cost_of(count)
-        async with self._changed:
-            while self.used and self.used + cost > self.limit:
-                await self._changed.wait()
-            self.used += cost
+        while self.used and self.used + cost > self.limit:
+            await self._changed.wait()
+        self.used += cost
 
     def try_room(self, count: int) -> bool:
         """Take room for `count` bytes if there is any."""
@@ -57,12 +56,11 @@ class WriteQueue:
         self.used += cost
         return True
 
-    async def release(self, cost: int) -> None:
+    def release(self, cost: int) -> None:
         """Give room back."""
         self.used -= cost
-        with trio.CancelScope(shield=True):  # whoever waits is told whatever happens to the caller
-            async with self._changed:
-                self._changed.notify_all()
+        self._changed.set()
+        self._changed = trio.Event()
 
     def put(self, queued: Queued) -> None:
         """Add a piece for which there is room."""
@@ -83,9 +81,8 @@ class WriteQueue:
 
     async def drained(self) -> None:
         """Return once nothing waits or is being written."""
-        async with self._changed:
-            while self.used:
-                await self._changed.wait()
+        while self.used:
+            await self._changed.wait()
 
 
 def cost_of(count: int) -> int:
