@@ -21,13 +21,13 @@ _log = get_logger("mountd.daemon.listener")
 Answer = Callable[[Request], Awaitable[Reply]]
 
 
-async def accept_connections(listener: trio.SocketListener, answer: Answer) -> None:
-    """Answer what arrives at `listener` until cancelled."""
+async def accept_connections(listener: trio.SocketListener, answer: Answer, answering: trio.Nursery) -> None:
+    """Answer what arrives at `listener` until cancelled, each connection in a task of `answering`."""
 
     async def serve(stream: trio.SocketStream) -> None:
         await serve_connection(stream, answer)
 
-    await trio.serve_listeners(serve, [listener])
+    await trio.serve_listeners(serve, [listener], handler_nursery=answering)
 
 
 async def serve_connection(stream: trio.SocketStream, answer: Answer) -> None:

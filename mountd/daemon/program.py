@@ -28,6 +28,7 @@ from mountd.wire.sockets import SERVICE_SOCKET, listen, private_socket_name
 _LOG_LIMIT_BYTES = 8 << 20
 _LOG_KEPT_BYTES = 1 << 20
 _LOG_CHECK_S = 60.0
+_LAST_ANSWERS_S = 2.0
 
 _log = get_logger("mountd.daemon.program")
 
@@ -96,18 +97,21 @@ async def _supervise(
         listening.setblocking(False)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
         try:
-            async with trio.open_nursery() as nursery:
-                supervisor = Supervisor(nursery, private=private, log=None if log is None else str(log))
-                await nursery.start(_heed_signals, supervisor)
-                nursery.start_soon(accept_connections, listener, supervisor.answer)
-                if log is not None:
-                    nursery.start_soon(_bound_log, log)
-                async with trio.open_nursery() as working:
-                    working.start_soon(_cancel_on_shutdown, supervisor, working.cancel_scope)
-                    await work(supervisor)
-                    working.cancel_scope.cancel()
-                await supervisor.end_all()
-                nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as answering:
+                async with trio.open_nursery() as nursery:
+                    supervisor = Supervisor(nursery, private=private, log=None if log is None else str(log))
+                    await nursery.start(_heed_signals, supervisor)
+                    nursery.start_soon(accept_connections, listener, supervisor.answer, answering)
+                    if log is not None:
+                        nursery.start_soon(_bound_log, log)
+                    async with trio.open_nursery() as working:
+                        working.start_soon(_cancel_on_shutdown, supervisor, working.cancel_scope)
+                        await work(supervisor)
+                        working.cancel_scope.cancel()
+                    await supervisor.end_all()
+                    nursery.cancel_scope.cancel()
+                # Whoever asked for the unmount that ends us is still to hear that it is done.
+                answering.cancel_scope.deadline = trio.current_time() + _LAST_ANSWERS_S
         finally:
             (directory / name).unlink(missing_ok=True)
 

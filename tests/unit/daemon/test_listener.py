@@ -174,7 +174,7 @@ async def test_many_clients_are_served_at_once(tmp_path):
         listening.setblocking(False)
         async with trio.open_nursery() as nursery:
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-            nursery.start_soon(accept_connections, listener, answer)
+            nursery.start_soon(accept_connections, listener, answer, nursery)
             async with trio.open_nursery() as clients:
                 for _ in range(20):
                     clients.start_soon(ask)
