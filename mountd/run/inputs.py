@@ -108,6 +108,8 @@ class Inputs:
     def _announce(self, item: Input, target: Path) -> None:
         self._say(f"Processing '{item.name}'.")
         self._say(f"Mode: '{item.mode}'.")
+        if item.announcement is not None:
+            self._say(item.announcement)
         if item.mode is Mode.MOUNT:
             self._say(f"Mounting {item.name} to {target}.")
         else:

@@ -22,6 +22,10 @@ _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _EXPERIMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
+DEFAULT_EXPERIMENT = "Default"
+"""Azure ML's name for runs that name no experiment and have no directory to be named after."""
+
+
 class JobInput(msgspec.Struct, frozen=True, kw_only=True):
     """Data that the command finds at a path, or is told the name of."""
 
@@ -34,6 +38,8 @@ class JobInput(msgspec.Struct, frozen=True, kw_only=True):
     """Relative: below the working directory; None: in the run's own directory."""
     gives_way: bool = False
     """Whether `path_on_compute` may be ignored where another input needs that place."""
+    announcement: str | None = None
+    """What the run's log says of it before it is mounted or downloaded."""
 
     def __repr__(self) -> str:
         return f"JobInput({self.name}, {self.mode})"  # the source may hold a signature
@@ -112,6 +118,12 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"JobSpec({self.experiment})"
+
+
+def experiment_for(directory: Path) -> str:
+    """Return the experiment of a job that names none: its directory's name, as far as it can be one."""
+    name = "".join(character if character.isalnum() else "_" for character in directory.name)
+    return name[:100] if name.isascii() and name.strip("_") else DEFAULT_EXPERIMENT
 
 
 def check_job(job: JobSpec) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mountd.run.job import JobSpec
 from mountd.run.job_yaml import read_job
+from mountd.run.runconfig import read_runconfig
 
 
 def read_job_file(path: Path) -> JobSpec:
@@ -13,4 +14,4 @@ def read_job_file(path: Path) -> JobSpec:
         NotFoundError: there is no such file.
         UsageError: it is malformed, or asks for what this version does not do; names file and field.
     """
-    return read_job(path)
+    return read_runconfig(path) if path.suffix == ".runconfig" else read_job(path)

@@ -14,14 +14,11 @@ import msgspec
 from mountd.config.strict_yaml import convert, load_yaml, read_text
 from mountd.errors import UsageError
 from mountd.run.environment import Mode
-from mountd.run.job import JobInput, JobOutput, JobSpec, ShellCommand, check_job
+from mountd.run.job import JobInput, JobOutput, JobSpec, ShellCommand, check_job, experiment_for
 from mountd.run.shell_line import slots_of
 
 _Literal = str | int | float | bool
 _Text = str | int | float | bool | None
-
-DEFAULT_EXPERIMENT = "Default"
-"""Azure ML's name for jobs that name no experiment and have no directory to be named after."""
 
 _IGNORED = {
     "compute": "runs on this node",
@@ -143,7 +140,7 @@ class _Reader:
         if timeout_s is not None and timeout_s <= 0:
             raise self._refused("limits.timeout", "must be more than 0 seconds")
         return JobSpec(
-            experiment=yaml.experiment_name or self._default_experiment(),
+            experiment=yaml.experiment_name or experiment_for(self._directory),
             command=ShellCommand(line=yaml.command.strip()),
             base=str(self._directory),
             code=self._code(),
@@ -159,14 +156,12 @@ class _Reader:
             remarks=tuple(self._remarks),
         )
 
-    def _default_experiment(self) -> str:
-        name = "".join(character if character.isalnum() else "_" for character in self._directory.name)
-        return name[:100] if name.isascii() and name.strip("_") else DEFAULT_EXPERIMENT
-
     def _code(self) -> str | None:
         code = self._yaml.code
         if code is None:
             return None
+        if code.startswith(("azureml:./", "azureml:../", "azureml:/")):
+            code = code.removeprefix("azureml:")  # as azure-ai-ml writes a directory
         if code.startswith("git+") or code.endswith(".git"):
             raise self._refused("code", "repositories are not cloned in this version; give a directory")
         if code.startswith("azureml:") and not code.startswith("azureml://datastores/"):
@@ -227,7 +222,10 @@ class _Reader:
         )
 
     def _source(self, path: str, mode: Mode) -> str:
-        """Return `path` as the command is to see it if it is passed on."""
+        """Return the SOURCE that `path` is; in mode `direct` as the command is to see it."""
+        rest = path.removeprefix("azureml:")
+        if "://" in rest and not rest.startswith("//"):
+            return rest  # as azure-ai-ml writes a URL
         if mode is Mode.DIRECT and ":" not in path:
             return os.path.normpath(self._directory / path)
         return path

@@ -28,6 +28,8 @@ class Input:
     location: Location
     path: Path | None
     """Where it goes, absolute; None: the run's own directory."""
+    announcement: str | None = None
+    """What the log says of it before that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

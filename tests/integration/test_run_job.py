@@ -160,6 +160,42 @@ def test_a_job_needs_its_code_and_a_workspace(node, tmp_path):
     assert "no workspace here or above" in node.run("run", "-f", "job.yml", check=3).stderr
 
 
+RUNCONFIG = """
+script: train.py
+arguments: [$AZUREML_DATAREFERENCE_ref, DatasetConsumptionConfig:input, out]
+framework: Python
+target: local
+dataReferences:
+  ref: {dataStoreName: workspaceblobstore, pathOnDataStore: ./train, mode: mount}
+  up: {dataStoreName: workspaceblobstore, pathOnDataStore: sent, mode: upload, pathOnCompute: ./bar.pkl}
+data:
+  input:
+    dataLocation: {dataPath: {datastoreName: workspaceblobstore, relativePath: one}}
+    mechanism: download
+    environmentVariableName: input
+    pathOnCompute: in/put
+sourceDirectoryDataStore: workspaceblobstore
+"""
+
+
+def test_a_run_configuration_of_the_first_sdk(node):
+    project = node.directory / "src"
+    (project / ".azureml").mkdir()
+    (project / ".azureml/train.runconfig").write_text(RUNCONFIG)
+    (project / "train.py").write_text(
+        "import os, shutil, sys\n"
+        "print(sorted(os.listdir(sys.argv[1])), os.listdir('in/put'), sys.argv[2:])\n"
+        "shutil.copy(os.path.join(sys.argv[1], 'a.txt'), 'bar.pkl')\n"
+    )
+    done = node.run("run", "-f", "src/.azureml/train.runconfig", check=0)
+    (run,) = node.runs()
+    code = f"{run['directory']}/code"
+    assert f"\n['a.txt', 'deep'] ['file.csv'] ['{code}/in/put', 'out']\n" in done.stdout
+    assert (node.store / "sent/bar.pkl").read_text() == "first\n"
+    assert (node.store / "azureml" / run["id"] / "train.py").exists()
+    assert run["experiment"] == "src"
+
+
 def test_ctrl_c_cancels_a_job_and_its_outputs_are_kept(node):
     text = (
         "command: 'echo half > ${{outputs.o}}/x; echo up; sleep 60'\n"

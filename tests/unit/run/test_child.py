@@ -152,3 +152,42 @@ async def test_ignored_signals_stay_ignored_for_the_command(tmp_path):
     finally:
         signal.signal(signal.SIGHUP, before)
     assert out.read_text() == str(signal.SIG_IGN)
+
+
+async def test_a_command_whose_time_is_over_is_asked_to_end():
+    command = await Command.start(["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.01; done"], os.environ)
+    with trio.fail_after(20):
+        assert await command.wait(SignalRouter(), timeout_s=0.1) == 5
+    assert command.timed_out
+
+
+async def test_a_command_that_does_not_end_when_asked_is_killed():
+    command = await Command.start(["sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"], os.environ)
+    with trio.fail_after(20):
+        assert await command.wait(SignalRouter(), timeout_s=0.05, grace_s=0.05) == 128 + signal.SIGKILL
+
+
+async def test_a_command_that_was_signalled_is_killed_after_its_grace():
+    reading, writing = os.pipe()
+    script = "trap '' TERM; echo up; while :; do sleep 0.01; done"
+    command = await Command.start(["sh", "-c", script], os.environ, output=writing)
+    os.close(writing)
+    async with trio.lowlevel.FdStream(reading) as output:
+        with trio.fail_after(20):
+            async with routed_signals() as signals:
+                assert await output.receive_some() == b"up\n"
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert await command.wait(signals, grace_s=0.1) == 128 + signal.SIGKILL
+    assert command.asked_by == signal.SIGTERM
+    assert not command.timed_out
+
+
+async def test_output_and_working_directory(tmp_path):
+    log = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    script = "pwd; echo err >&2; cat"
+    command = await Command.start(["sh", "-c", script], os.environ, cwd=tmp_path, output=log)
+    assert await finish(command) == 0
+    os.close(log)
+    assert (tmp_path / "log").read_text() == f"{tmp_path}\nerr\n"
+    with pytest.raises(NotExecutableError, match="the working directory of the command is gone"):
+        await Command.start(["sh", "-c", script], os.environ, cwd=tmp_path / "gone")

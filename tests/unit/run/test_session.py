@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mountd.catalog.model import LocalSpec, Location
 from mountd.errors import BusyError, DeniedError, NotFoundError, UnsafeError
 from mountd.run.environment import Mode
 from mountd.run.plan import Input, Output, RunPlan
-from mountd.run.session import run_session
+from mountd.run.session import Outcome, run_session
 from tests.support.processes import process_is_over
 
 
@@ -369,3 +370,75 @@ async def test_without_a_workspace_the_temp_dir_is_used(runner, tmp_path, monkey
     assert (await run()).exit_status == 0
     assert Path(seen.read_text().strip()).is_relative_to(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["cwd"]
+
+
+class Events:
+    """A watcher that writes into the recorder's list of events."""
+
+    def __init__(self, events):
+        self.events = events
+
+    async def running(self, presented):
+        self.events.append(f"running with {[item.name for item in presented]}")
+
+    async def finalizing(self):
+        self.events.append("finalizing")
+
+
+async def test_a_watcher_hears_of_each_step(runner):
+    async def prepare():
+        runner.operations.events.append("preparing")
+
+    plan = runner.plan(["sh", "-c", f"touch {runner.cwd}/out"], [downloaded("d")], [runner.output("o")])
+    events = runner.operations.events
+    outcome = await run_session(
+        plan, operations=runner.operations, environment=os.environ, say=lambda line: None,
+        watcher=Events(events), prepare=prepare,
+    )  # fmt: skip
+    assert outcome == Outcome(0)
+    assert events == ["preparing", "download src-d", "running with ['d', 'o']", "finalizing", "upload out to dst-o"]
+
+
+async def test_what_fails_before_the_inputs_starts_nothing(runner):
+    async def prepare():
+        raise NotFoundError("the code: nowhere")
+
+    plan = runner.plan(["true"], [mounted("d")])
+    outcome = await run_session(
+        plan, operations=runner.operations, environment=os.environ, say=runner.say, prepare=prepare
+    )
+    assert outcome == Outcome(3, "the code: nowhere")
+    assert runner.data_events() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ("exit 4", "the command ended with exit status 4"),
+        ("kill -KILL $$", "the command was ended by SIGKILL"),
+        ("true", None),
+    ],
+)
+async def test_an_outcome_says_why(runner, script, error):
+    await runner(script)
+    assert runner.outcome.error == error
+    assert not runner.outcome.canceled
+
+
+async def test_a_shell_line_gets_templates_and_leaves_variables_to_the_shell(runner):
+    line = f"echo ${{{{inputs.d}}}} $HOME ${{{{inputs.n}}}} > {runner.cwd}/seen"
+    plan = replace(
+        runner.plan(["sh", "-c", line], [downloaded("d")]), is_shell_line=True, literals={"n": "a b"}, has_job_log=True
+    )
+    environment = {**os.environ, "HOME": "/home dir"}
+    assert (await run_session(plan, operations=runner.operations, environment=environment, say=runner.say)) == Outcome(
+        0
+    )
+    assert (runner.cwd / "seen").read_text() == f"{runner.runs}/run-1/inputs/d /home dir a b\n"
+    assert runner.lines[0] == "Initialize DatasetContextManager."
+
+
+async def test_an_output_is_also_looked_for_elsewhere(runner):
+    output = replace(runner.output("o", "deep/out"), otherwise=runner.cwd / "out")
+    assert await runner(f"touch {runner.cwd}/out", outputs=[output]) == 0
+    assert runner.data_events() == ["upload out to dst-o"]

@@ -1,0 +1,116 @@
+"""Run configurations of Azure ML's first SDK, and files as Azure's own packages write them."""
+
+from pathlib import Path
+
+import pytest
+
+from mountd.errors import UsageError
+from mountd.run.environment import Mode
+from mountd.run.job import ScriptCommand, ShellCommand
+from mountd.run.job_file import read_job_file
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Return a function that reads a run configuration of the text given, in a project's `.azureml`."""
+    (tmp_path / "project/.azureml").mkdir(parents=True)
+
+    def job(text):
+        path = tmp_path / "project/.azureml/train.runconfig"
+        path.write_text(text)
+        return read_job_file(path)
+
+    return job
+
+
+def test_what_azureml_core_writes(read, tmp_path):
+    job = read((SAMPLES / "azureml_core.runconfig").read_text())
+    store = "azureml://datastores/workspaceblobstore/paths"
+    assert (job.code, job.experiment) == (str(tmp_path / "project"), "project")
+    assert job.code_datastore == "workspaceblobstore"
+    assert isinstance(job.command, ScriptCommand)
+    assert job.command.script == "train.py"
+    assert job.command.arguments[-1] == "DatasetConsumptionConfig:input"
+    assert [(item.name, item.source, item.mode, item.path_on_compute) for item in job.inputs] == [
+        ("bar_in", f"{store}/bar", Mode.DOWNLOAD, "workspaceblobstore/data/bar"),
+        ("workspaceblobstore", f"{store}/", Mode.MOUNT, None),
+        ("input", "azureml:cifar:1", Mode.MOUNT, "/tmp/dataset"),
+    ]
+    up, out = job.outputs
+    assert (up.name, up.target, up.path_on_compute) == ("up", f"{store}/sent/", "workspaceblobstore/bar.pkl")
+    assert up.otherwise == "./bar.pkl"
+    assert (out.name, out.target, out.globs) == ("out1", f"{store}/o/{{run-id}}/{{output-name}}/", ("*.pkl",))
+    assert job.environment == {}
+    assert job.remarks == ()
+
+
+def test_what_azure_ai_ml_writes():
+    job = read_job_file(SAMPLES / "azure_ai_ml.yml")
+    assert (job.code, job.base, job.timeout_s) == ("./src", str(SAMPLES), 600)
+    assert [(item.name, item.source, item.mode) for item in job.inputs] == [
+        ("data", "azureml://datastores/workspaceblobstore/paths/train/", Mode.MOUNT),
+        ("set", "azureml:cifar:1", Mode.DIRECT),
+        ("table", "https://example.org/titanic.csv", Mode.DOWNLOAD),
+    ]
+    assert job.literals == {"epochs": "2", "flag": "1", "lr": "0.003", "word": "a text"}
+    assert [(item.name, item.target) for item in job.outputs] == [
+        ("model", "azureml://datastores/workspaceblobstore/paths/models/first/"),
+        ("rest", None),
+    ]
+
+
+def test_a_command_and_variables(read):
+    job = read(
+        "command: [echo, hello]\ntarget: cpu\nnodeCount: 4\nframework: PyTorch\ndocker: {useDocker: true}\n"
+        "maxRunDurationSeconds: 30\nenvironmentVariables: {A: 1}\nenvironment: {environmentVariables: {A: x, B: y}}\n"
+    )
+    assert job.command == ShellCommand(line="echo hello")
+    assert (job.environment, job.timeout_s) == ({"A": "1", "B": "y"}, 30)
+    assert [remark.partition(":")[0] for remark in job.remarks] == ["target", "nodeCount", "framework", "docker"]
+
+
+def test_the_python_of_an_environment_that_the_user_manages(read):
+    python = "environment: {python: {userManagedDependencies: %s, interpreterPath: /opt/py}}\n"
+    assert read("script: t.py\n" + python % "true").command.interpreter == "/opt/py"
+    assert read("script: t.py\n" + python % "false").command.interpreter != "/opt/py"
+
+
+def test_data_in_all_its_forms(read):
+    job = read(
+        "script: t.py\narguments: ['DatasetConsumptionConfig:b', 'DatasetConsumptionConfig:other', 3]\ndata:\n"
+        "  a: {dataLocation: {dataset: {id: 0a1b}}, mechanism: Download}\n"
+        "  b: {dataLocation: {dataPath: {datastoreName: ds, relativePath: a b/c}}, mechanism: mount,"
+        " environmentVariableName: bee}\n"
+        "  c: {dataLocation: {uri: {path: /local, isFile: false}}}\n"
+    )
+    assert [(item.name, item.source, item.mode) for item in job.inputs] == [
+        ("a", "azureml:0a1b", Mode.DOWNLOAD),
+        ("bee", "azureml://datastores/ds/paths/a%20b/c", Mode.MOUNT),
+        ("c", "/local", Mode.DIRECT),
+    ]
+    assert job.command.arguments == ("DatasetConsumptionConfig:bee", "DatasetConsumptionConfig:other", "3")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("script: t.py\nscripts: x\n", "scripts: is not a known field"),
+        ("arguments: []\n", "script: is missing, and so is command"),
+        ("script: t\ndataReferences: {a: {mode: mount}}\n", "dataReferences.a: dataStoreName: is missing"),
+        (
+            "script: t\ndataReferences: {a: {dataStoreName: d, mode: hdfs}}\n",
+            "dataReferences.a.mode: Invalid mode hdfs",
+        ),
+        ("script: t\ndata: {a: {dataLocation: {}}}\n", "data.a.dataLocation: names no data"),
+        ("script: t\ndata: {a: {dataLocation: {}, mechanism: upload}}\n", "data.a.mechanism: an input is not uploaded"),
+        ("script: t\noutputData: {o: {mechanism: mount}}\n", "outputData.o.mechanism: writable mounts are not in this"),
+        ("script: t\ndataReferences: {a b: {dataStoreName: d}}\n", "input 'a b': the name cannot be used"),
+        ("- x\n", "Expected `object`"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_field(read, text, said):
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    assert f"train.runconfig: {said}" in caught.value.message
