@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn, Self, TypeVar
 import msgspec
 
 from mountd.catalog.credentials import CredentialKind, Credentials, check_credentials
-from mountd.catalog.model import Anonymous, BlobSpec, LocalSpec, StoreSpec
+from mountd.catalog.model import Anonymous, BlobSpec, LeafSpec, LocalSpec
 from mountd.catalog.naming import (
     CONTAINER_RULE,
     account_url,
@@ -72,7 +72,7 @@ class DatastoreFields(
         """For how many seconds mounts may use attributes without asking, if the datastore says."""
         return None
 
-    def store(self, directory: Path) -> StoreSpec:
+    def store(self, directory: Path) -> LeafSpec:
         """Return the store to open; relative paths start at `directory`.
 
         Raises:
@@ -133,7 +133,7 @@ class BlobDatastore(_StorageAccount, frozen=True, kw_only=True, tag="azure_blob"
         """`blob_cache_timeout`."""
         return None if self.blob_cache_timeout is None else float(self.blob_cache_timeout)
 
-    def store(self, directory: Path) -> StoreSpec:
+    def store(self, directory: Path) -> LeafSpec:
         """Return the container; `directory` is not used."""
         del directory
         return BlobSpec(
@@ -173,7 +173,7 @@ class FileDatastore(_StorageAccount, frozen=True, kw_only=True, tag="azure_file"
         """The share's URL."""
         return f"{self.account_url}/{self.file_share_name}"
 
-    def store(self, directory: Path) -> StoreSpec:
+    def store(self, directory: Path) -> LeafSpec:
         """Refuse."""
         del directory
         self._no_store("Azure Files", "it is registered, listed and shown only")
@@ -204,7 +204,7 @@ class DataLakeGen2Datastore(_StorageAccount, frozen=True, kw_only=True, tag="azu
         """The file system's URL."""
         return f"{self.account_url}/{self.filesystem}"
 
-    def store(self, directory: Path) -> StoreSpec:
+    def store(self, directory: Path) -> LeafSpec:
         """Refuse."""
         del directory
         self._no_store(
@@ -234,7 +234,7 @@ class DataLakeGen1Datastore(DatastoreFields, frozen=True, kw_only=True, tag="azu
         """The store's URL."""
         return f"adl://{self.store_name}.azuredatalakestore.net"
 
-    def store(self, directory: Path) -> StoreSpec:
+    def store(self, directory: Path) -> LeafSpec:
         """Refuse."""
         del directory
         self._no_store("Data Lake Storage Gen1", "Azure has retired it; move the data to Blob storage")
@@ -250,7 +250,7 @@ class _Database(DatastoreFields, frozen=True, kw_only=True):
     server_name: str
     database_name: str
 
-    def store(self, directory: Path) -> StoreSpec:
+    def store(self, directory: Path) -> LeafSpec:
         """Refuse."""
         del directory
         self._no_store("databases", "they hold no files; export what you need to a datastore that does")
@@ -337,7 +337,7 @@ class LocalDatastore(DatastoreFields, frozen=True, kw_only=True, tag="local"):
         """The directory."""
         return self.path
 
-    def store(self, directory: Path) -> StoreSpec:
+    def store(self, directory: Path) -> LeafSpec:
         """Return the directory; a relative path starts at `directory`."""
         return LocalSpec(path=str((directory / self.path).resolve()))
 

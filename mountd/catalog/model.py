@@ -4,7 +4,11 @@ Plain values that travel to worker processes as JSON over a pipe. Credentials ar
 never shows them.
 """
 
+from pathlib import Path
+
 import msgspec
+
+from mountd.catalog.selection import Step
 
 
 class AccountKey(msgspec.Struct, frozen=True, tag="account_key"):
@@ -70,7 +74,41 @@ class WebSpec(msgspec.Struct, frozen=True, kw_only=True, tag="web"):
     """Keys are unique, and none is a directory of another."""
 
 
-StoreSpec = BlobSpec | LocalSpec | WebSpec
+LeafSpec = BlobSpec | LocalSpec | WebSpec
+
+
+class DatasetSource(msgspec.Struct, frozen=True, kw_only=True):
+    """One path of a dataset: a place in one of its stores."""
+
+    store: int
+    """Index in `DatasetSpec.stores`."""
+    path: str
+    """As in `Location`; with a pattern, the directory that is searched."""
+    pattern: str = ""
+    """What to look for below `path`, as `catalog.pattern` reads it; "" for all of it."""
+    is_file: bool = False
+    """It must be one file; otherwise it is what is found there."""
+    text: str
+    """As it was written, with secrets redacted: for messages."""
+
+
+class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="dataset"):
+    """The files of a dataset, of one or several stores.
+
+    Small, however many files there are: a pinned listing stays in its file.
+    """
+
+    name: str
+    """For people: `cifar:1`, or what was written. No secrets."""
+    stores: tuple[LeafSpec, ...]
+    """Each once, in the order in which the sources name them."""
+    sources: tuple[DatasetSource, ...]
+    steps: tuple[Step, ...] = ()
+    listing: str | None = None
+    """The file that the listing is pinned in, or will be by whoever needs it first; None: listed for each use."""
+
+
+StoreSpec = LeafSpec | DatasetSpec
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,3 +121,12 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     """What the user wrote, with secrets redacted: for messages and status."""
     attr_ttl_s: float | None = None
     """The datastore's own `blob_cache_timeout`, seconds, if it has one."""
+
+
+def local_directories(location: Location) -> list[Path]:
+    """Return the directories of this node that `location` shows, or shows files of; none for storage elsewhere."""
+    store = location.store
+    if isinstance(store, DatasetSpec):
+        places = [(store.stores[source.store], source.path) for source in store.sources]
+        return [Path(spec.path, path) for spec, path in places if isinstance(spec, LocalSpec)]
+    return [Path(store.path, location.path)] if isinstance(store, LocalSpec) else []

@@ -4,6 +4,7 @@ Looks at YAML files and at the local file system, never at the network. A creden
 account it is for: never to a web file's server, and a SAS never to another endpoint than its datastore's.
 """
 
+import math
 import os
 import stat
 from collections.abc import Mapping
@@ -14,9 +15,23 @@ import msgspec
 
 from mountd.catalog.connection_string import EMULATOR_ACCOUNT, EMULATOR_KEY, VARIABLE, parse_connection_string
 from mountd.catalog.credentials import Credentials, check_credentials
-from mountd.catalog.data_yaml import read_data_yaml
+from mountd.catalog.dataset import DatasetDefinition, DatasetPath, parse_path
+from mountd.catalog.dataset_registry import DatasetRegistry
+from mountd.catalog.dataset_yaml import RegisteredDataset, read_data_asset
 from mountd.catalog.datastore_kinds import BlobDatastore
-from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, Credential, LocalSpec, Location, Sas
+from mountd.catalog.layout import web_key
+from mountd.catalog.model import (
+    AccountKey,
+    Anonymous,
+    BlobSpec,
+    Credential,
+    DatasetSource,
+    DatasetSpec,
+    LeafSpec,
+    LocalSpec,
+    Location,
+    Sas,
+)
 from mountd.catalog.naming import is_loopback, is_utf8
 from mountd.catalog.source import (
     AdlsUrl,
@@ -27,9 +42,10 @@ from mountd.catalog.source import (
     LocalPath,
     Source,
     WebUrl,
+    WorkspaceId,
     parse_source,
 )
-from mountd.catalog.web_url import parse_web_url, web_spec
+from mountd.catalog.web_url import WebAddress, parse_web_url, web_spec
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeniedError, NotFoundError, UsageError
 from mountd.observe.redaction import redact
@@ -60,6 +76,24 @@ def resolve(
     return _Resolver(workspace, environ, must_exist).resolve(source, parse_source(source, environ), cwd)
 
 
+def dataset_location(
+    dataset: RegisteredDataset | DatasetDefinition,
+    *,
+    workspace: Workspace | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+) -> Location:
+    """Return the files of `dataset` as a place; arguments and errors as for `resolve`.
+
+    Those of a definition that nobody keeps are listed for each use.
+    """
+    resolver = _Resolver(workspace, environ, must_exist=True)
+    if isinstance(dataset, DatasetDefinition):
+        name = dataset.paths[0] if len(dataset.paths) == 1 else f"{len(dataset.paths)} paths"
+        return resolver.dataset(redact(name), dataset, redact(name), cwd, None)
+    return resolver.dataset(dataset.title, dataset.definition, dataset.title, cwd, dataset.listing)
+
+
 @dataclass(frozen=True, slots=True)
 class _Resolver:
     workspace: Workspace | None
@@ -84,7 +118,9 @@ class _Resolver:
             case DataYaml():
                 return self._data_yaml(text, source, cwd)
             case DatasetReference():
-                raise UsageError(f"{shown}: datasets are not in this version; name the datastore's path or a data YAML")
+                workspace = self._workspace(shown, source.workspace)
+                found = DatasetRegistry(workspace).get(source.name, source.version)
+                return self.dataset(shown, found.definition, found.title, workspace.root, found.listing)
             case AdlsUrl():
                 raise UsageError(
                     f"{shown}: Data Lake Gen2 is not in this version; an account that also answers as Blob storage "
@@ -97,18 +133,22 @@ class _Resolver:
                 name = address.file_name
                 return Location(store=web_spec([(name, address)]), path=name, source=address.shown)
 
-    def _datastore(self, shown: str, source: DatastorePath) -> Location:
+    def _workspace(self, shown: str, named: WorkspaceId | None) -> Workspace:
         workspace = self.workspace
         if workspace is None:
             raise NotFoundError(
                 f"{shown}: no workspace here or above; make one with `mountd workspace init` or give --workspace"
             )
-        if source.workspace is not None and workspace.names_azure:
+        if named is not None and workspace.names_azure:
             config = workspace.config()
-            for key, wanted in source.workspace._asdict().items():
+            for key, wanted in named._asdict().items():
                 have = config.get(key)
                 if isinstance(have, str) and have.lower() != wanted.lower():
                     raise UsageError(f"{shown}: is of another workspace: {key} in {workspace.root} is {have}")
+        return workspace
+
+    def _datastore(self, shown: str, source: DatastorePath) -> Location:
+        workspace = self._workspace(shown, source.workspace)
         datastore = workspace.datastore(source.datastore)
         store = datastore.store(workspace.datastores_directory)
         path = source.path
@@ -142,12 +182,55 @@ class _Resolver:
         path = cwd / source.path
         if _file_kind(path, redact(text)) == stat.S_IFDIR:
             return self._local(redact(text), path)
-        named = read_data_yaml(path)
-        inner = parse_source(named, self.environ)
-        if isinstance(inner, DataYaml):
-            raise UsageError(f"{path}: path: names another YAML file; write file:// for the file itself")
-        found = self.resolve(named, inner, path.parent)
-        return msgspec.structs.replace(found, source=redact(text))
+        asset = read_data_asset(path)
+        if asset.path is not None and asset.type not in {"file_dataset", "tabular"}:
+            inner = parse_source(asset.path, self.environ)
+            if isinstance(inner, DataYaml):
+                raise UsageError(f"{path}: path: names another YAML file; write file:// for the file itself")
+            if isinstance(inner, DatasetReference) or not self._parse(asset.path, path.parent).pattern:
+                found = self.resolve(asset.path, inner, path.parent)
+                return msgspec.structs.replace(found, source=redact(text))
+        return self.dataset(redact(text), asset.definition, redact(text), path.parent, None)
+
+    def dataset(
+        self, shown: str, definition: DatasetDefinition, name: str, cwd: Path, listing: Path | None
+    ) -> Location:
+        """Return the files of `definition` as a place; relative paths start at `cwd`."""
+        stores: dict[LeafSpec | None, int] = {}
+        web: dict[str, WebAddress] = {}
+        sources: list[DatasetSource] = []
+        for text in definition.paths:
+            parsed = self._parse(text, cwd)
+            if isinstance(parsed.source, WebUrl):
+                address = parse_web_url(parsed.source.url)
+                store, path = None, web_key(address)
+                if web.setdefault(path, address) != address:
+                    raise UsageError(f"{web[path].shown} and {address.shown}: both show something at {path!r}")
+            else:
+                found = self.resolve(text, parsed.source, cwd)
+                assert not isinstance(found.store, DatasetSpec), "a dataset holds no other"
+                store, path = found.store, found.path
+            sources.append(
+                DatasetSource(
+                    store=stores.setdefault(store, len(stores)),
+                    path=path,
+                    pattern=parsed.pattern,
+                    is_file=store is None or definition.type == "uri_file",
+                    text=parsed.text,
+                )
+            )
+        one_for_the_web = web_spec(web.items()) if web else None
+        spec = DatasetSpec(
+            name=name,
+            stores=tuple(spec for spec in (one_for_the_web if store is None else store for store in stores) if spec),
+            sources=tuple(sources),
+            steps=definition.steps,
+            listing=None if listing is None else str(listing),
+        )
+        return Location(store=spec, path="", source=shown, attr_ttl_s=math.inf)
+
+    def _parse(self, text: str, cwd: Path) -> DatasetPath:
+        return parse_path(text, self.environ, cwd)
 
     def _credential(self, url: BlobUrl) -> Credential:
         """Return what to show to the account of a raw URL, in the documented order."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from mountd.cli import cache, catalog, filling, mounts, runs, transfers
+from mountd.cli import cache, catalog, datasets, filling, mounts, runs, transfers
 from mountd.errors import MountdError
 from mountd.observe.redaction import redact
 
@@ -29,6 +29,7 @@ runs.register(app)
 catalog.register(app)
 cache.register(app)
 filling.register(app)
+datasets.register(app)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mountd.cli.datasets import pin_before_mount
 from mountd.cli.workspace_option import WorkspaceOption, open_workspace
 from mountd.errors import DeadlineError, MountdError, UsageError
 
@@ -62,8 +63,8 @@ def mount(
 ) -> None:
     """Mount SOURCE at MOUNTPOINT and return when it can be read.
 
-    SOURCE is a datastore path (azureml://datastores/NAME/paths/P), a Blob URL, a directory or a data YAML. MOUNTPOINT
-    is an empty directory, made if it is missing.
+    SOURCE is a datastore path (azureml://datastores/NAME/paths/P), a dataset (azureml:NAME:VERSION), a Blob URL, a
+    directory or a data YAML. MOUNTPOINT is an empty directory, made if it is missing.
     """
     if rw:
         raise UsageError("--rw: writing through a mount is not in this version; leave it out to mount read-only")
@@ -188,6 +189,7 @@ def _spec(
         raise UsageError(f"--name {name} and -o name={named} disagree; give one of them")
     o_options = [f"{key}={value}" for key, value in pairs.items()]
     location = resolve(source, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd())
+    pin_before_mount(location.store)
     settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
     path = api.real_mountpoint(mountpoint)
     eager = isinstance(parse_source(source, os.environ), DataYaml | DatasetReference)

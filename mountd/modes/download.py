@@ -1,15 +1,16 @@
 """Download: open the store, copy everything below a place to a local directory, close the store."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
 from mountd.aio.retry import RetryPolicy
 from mountd.aio.threads import Lane
-from mountd.catalog.model import LocalSpec, Location
+from mountd.catalog.model import Location, local_directories
 from mountd.errors import UsageError
-from mountd.stores.open import open_store
+from mountd.modes.datasets import open_place
 from mountd.transfer.download import download_tree
 from mountd.transfer.limits import TransferLimits
 from mountd.transfer.progress import Progress
@@ -46,17 +47,23 @@ async def download(
         NoRoomError: the disk is full; another run goes on from here.
         MountdError: the store or the target cannot be used.
     """
-    if isinstance(location.store, LocalSpec):
-        inside = await Lane("paths", 1).run(_is_inside, target, Path(location.store.path, location.path))
+    shown = local_directories(location)
+    if shown:
+        inside = await Lane("paths", 1).run(lambda: any(_is_inside(target, directory) for directory in shown))
         if inside:
             raise UsageError(
                 f"download {printable(location.source)}: {target} lies inside it, and would be copied into itself; "
                 "choose another target"
             )
-    store = open_store(location.store, policy=RetryPolicy())
+    store, listing = await open_place(location, RetryPolicy())
     progress.watch(store.in_flight)
     try:
-        return await download_tree(store, location.path, target, overwrite=overwrite, progress=progress, limits=limits)
+        report = await download_tree(
+            store, location.path, target, overwrite=overwrite, progress=progress, limits=limits
+        )
+        if listing is not None and listing.single_file is not None:
+            report = replace(report, single_file=target / listing.single_file)
+        return report
     finally:
         with trio.move_on_after(CLOSE_WITHIN_S, shield=True):
             await store.aclose()

@@ -1,6 +1,7 @@
 """The composition of one mount: store, tree, cache, file system, FUSE session. Runs in a worker process."""
 
 import gc
+import math
 import time
 from pathlib import Path
 
@@ -10,19 +11,22 @@ from mountd.aio.retry import RetryPolicy
 from mountd.cache.allocator import reuse_buffers
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.version import Fetch, ObjectVersion
-from mountd.catalog.model import LocalSpec
+from mountd.catalog.model import local_directories
 from mountd.errors import ChangedError, UsageError
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
 from mountd.fuse.session import Session
+from mountd.modes.datasets import open_place
 from mountd.modes.disk import MountDisk, open_disk
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
 from mountd.stores.base import Store
 from mountd.stores.guarded import GuardedStore
-from mountd.stores.open import open_store, probe
+from mountd.stores.open import probe
 from mountd.stores.single import SingleObjectStore
+from mountd.tree.base import Tree
 from mountd.tree.namespace import Namespace
+from mountd.tree.pinned import PinnedNamespace
 from mountd.units import ByteRange
 from mountd.vfs.filesystem import FileSystem
 
@@ -41,7 +45,7 @@ class ServedMount:
         self,
         spec: MountSpec,
         store: GuardedStore,
-        namespace: Namespace,
+        namespace: Tree,
         cache: BlockCache,
         filesystem: FileSystem,
         operations: Operations,
@@ -109,21 +113,22 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     reuse_buffers()
     options, location = spec.options, spec.location
     _check_apart(spec)
-    guarded = open_store(location.store, policy=RetryPolicy(deadline_s=options.request_deadline_s))
+    guarded, listing = await open_place(location, RetryPolicy(deadline_s=options.request_deadline_s))
     disk: MountDisk | None = None
     try:
         store, root = await _rooted(guarded, location.path, options.request_deadline_s)
         disk = await open_disk(spec, guarded, store, root, _fetch_from(store))
         async with trio.open_nursery() as nursery:
             disk.start(nursery)
-            namespace = Namespace(store, root, nursery, ttl_s=options.attr_ttl_s)
+            ttl_s = options.attr_ttl_s if listing is None else math.inf
+            namespace: Tree = PinnedNamespace(listing) if listing else Namespace(store, root, nursery, ttl_s=ttl_s)
             cache = BlockCache(disk.fetch, nursery, limit_bytes=disk.memory_bytes)
             filesystem = FileSystem(
                 namespace,
                 cache,
                 started_ns=time.time_ns(),
                 deadline_s=options.request_deadline_s + DEADLINE_MARGIN_S,
-                ttl_s=options.attr_ttl_s,
+                ttl_s=ttl_s,
             )
             attributes = AttributeMaker(
                 uid=options.uid, gid=options.gid, file_mode=options.file_mode, dir_mode=options.dir_mode
@@ -131,7 +136,9 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             operations = Operations(filesystem, attributes)
             _spare_collections()
             session = Session(operations, spec.mountpoint, source=location.source, allow_other=options.allow_other)
-            single_file = store.shown if isinstance(store, SingleObjectStore) else None
+            single_file = listing.single_file if listing else None
+            if isinstance(store, SingleObjectStore):
+                single_file = store.shown
             served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, disk, single_file)
             reason = await session.serve(started=lambda: task_status.started(served))
             await disk.drain()
@@ -150,9 +157,7 @@ def _check_apart(spec: MountSpec) -> None:
     Raises:
         UsageError: it is inside.
     """
-    store = spec.location.store
-    if isinstance(store, LocalSpec):
-        shown = Path(store.path, spec.location.path)
+    for shown in local_directories(spec.location):
         if Path(spec.mountpoint).is_relative_to(shown.resolve()):
             raise UsageError(
                 f"the mount point {spec.mountpoint} lies inside {shown}, which it is to show; name one outside"

@@ -8,8 +8,8 @@ import trio
 
 from mountd.aio.retry import RetryPolicy
 from mountd.aio.threads import Lane
-from mountd.catalog.model import LocalSpec, Location
-from mountd.errors import UsageError
+from mountd.catalog.model import DatasetSpec, LocalSpec, Location
+from mountd.errors import ReadOnlyError, UsageError
 from mountd.stores.open import open_store
 from mountd.transfer.limits import TransferLimits
 from mountd.transfer.progress import Progress
@@ -50,6 +50,10 @@ async def upload(
         MountdError: the store cannot be used.
     """
     leave_out = None
+    if isinstance(location.store, DatasetSpec):
+        raise ReadOnlyError(
+            f"upload {source}: {printable(location.source)} is a dataset, which never changes; name a datastore's path"
+        )
     if isinstance(location.store, LocalSpec):
         leave_out = await Lane("paths", 1).run(_target_directory, location, location.store, source)
     store = open_store(location.store, policy=RetryPolicy())

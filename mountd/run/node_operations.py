@@ -9,7 +9,7 @@ import trio
 from pathspec import GitIgnoreSpec
 
 from mountd.aio.threads import Lane
-from mountd.catalog.model import Location
+from mountd.catalog.model import DatasetSpec, Location
 from mountd.client import api
 from mountd.client.filling import wait_filled
 from mountd.config.config_file import read_config
@@ -32,7 +32,8 @@ class NodeOperations:
         self._lane = Lane("mounts", 16)
 
     async def mount(self, name: str, location: Location, mountpoint: Path) -> None:
-        """Mount with the options that environment and files give."""
+        """Mount with the options that environment and files give; a dataset that was never used is pinned first."""
+        await self._pin(location)
         options = settle({}, [], self._environ, read_config(self._environ), datastore_ttl_s=location.attr_ttl_s)
         real = await self._lane.run(api.real_mountpoint, mountpoint)
         spec = MountSpec(name=name, mountpoint=real, location=location, options=options, eager=True)
@@ -76,6 +77,15 @@ class NodeOperations:
         )
         report.check_complete(f"upload to {location.source}")
 
+    async def _pin(self, location: Location) -> None:
+        store = location.store
+        if not isinstance(store, DatasetSpec) or store.listing is None:
+            return
+        if not await self._lane.run(Path(store.listing).exists):
+            from mountd.modes.datasets import listing_of  # noqa: PLC0415 - as above
+
+            await listing_of(store)
+
     async def _telling(self, verb: str, work: Callable[[Progress], Awaitable[T]]) -> T:
         """Return what `work` does, saying now and then how far it is."""
         progress = Progress()
@@ -102,7 +112,7 @@ class NodeOperations:
 
 def _single_file(mountpoint: Path, location: Location) -> Path | None:
     """Return the path of the file if `location` is a single file; blocks."""
-    if not location.path:
+    if not location.path and not isinstance(location.store, DatasetSpec):
         return None
     try:
         with os.scandir(mountpoint) as entries:

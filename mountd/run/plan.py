@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mountd.catalog.model import LocalSpec, Location
+from mountd.catalog.model import Location, local_directories
 from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
 from mountd.run.environment import Mode, Presented
@@ -141,11 +141,8 @@ def make_plan(
 def _outside(runs: Path, inputs: Sequence[Input]) -> Path | None:
     """Return `runs` unless it lies inside an input: a mount must not show itself, nor a download copy itself."""
     real = Path(os.path.realpath(runs))
-    for item in inputs:
-        store = item.location.store
-        if isinstance(store, LocalSpec) and real.is_relative_to(os.path.realpath(Path(store.path, item.location.path))):
-            return None
-    return runs
+    shown = [directory for item in inputs for directory in local_directories(item.location)]
+    return None if any(real.is_relative_to(os.path.realpath(directory)) for directory in shown) else runs
 
 
 def _absolute(cwd: Path, path: str) -> Path:

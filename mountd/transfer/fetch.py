@@ -80,6 +80,7 @@ class Fetcher:
             ChangedError: it never comes to rest.
             MountdError: the store or the disk does not do its part.
         """
+        stuck: ChangedError | None = None
         for _ in range(1 + self._limits.restarts):
             try:
                 if wanted.info.size <= self._limits.range_bytes:
@@ -87,13 +88,16 @@ class Fetcher:
                 else:
                     async with self._large:
                         await self._fetch_large(wanted)
-            except ChangedError:
+            except ChangedError as error:
                 self._progress.restarted += 1
                 info = await self._store.stat(wanted.info.key)
+                stuck = error if info.etag == wanted.info.etag else None
                 self._progress.resized(wanted.info.size, info.size)
                 wanted = Wanted(info, wanted.relative)
             else:
                 return wanted.info.size
+        if stuck is not None:
+            raise stuck.with_traceback(None)  # there is no other version to wait for: that of a dataset is gone
         raise ChangedError(
             f"it was replaced {1 + self._limits.restarts} times while it was being read; try again when it is at rest"
         )

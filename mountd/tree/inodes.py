@@ -176,6 +176,10 @@ class InodeTable:
         """Remove a node that was made but never told to the kernel."""
         self._drop_if_unknown(node)
 
+    def mark_delivered(self, node: FileNode) -> None:
+        """What `open` fetches of the node was handed to the kernel."""
+        node.delivered = True
+
     def _drop_if_unknown(self, node: Node) -> None:
         if node.lookups or node.handles or node is self.root:
             return

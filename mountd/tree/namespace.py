@@ -9,7 +9,6 @@ are single-flight and run in the owner's nursery: a caller that goes away stops 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import trio
 
@@ -18,7 +17,8 @@ from mountd.errors import IsDirectoryError, MountdError, NotFoundError, Unavaila
 from mountd.observe.logs import get_logger
 from mountd.stores.base import Store
 from mountd.tree import names
-from mountd.tree.inodes import DirectoryNode, FileNode, InodeTable, Known, Node
+from mountd.tree.base import Answer, Entries, Row
+from mountd.tree.inodes import DirectoryNode, FileNode, InodeTable, Known
 from mountd.tree.listing import A_DIRECTORY, Entry, Listing
 
 log = get_logger("mountd.tree")
@@ -27,26 +27,6 @@ LIST_FROM = 3
 """The how-manieth name asked for starts the full listing of a directory."""
 MOST_KNOWN = 10_000
 """Single answers kept for one directory; beyond it the oldest make room, and are asked for again when needed."""
-
-
-class Answer(NamedTuple):
-    """What a name stands for."""
-
-    node: Node | None
-    """None: nothing."""
-    valid_s: float
-    """For how long the kernel may use the answer without asking; may be 0."""
-
-
-class Row(NamedTuple):
-    """One entry of a directory."""
-
-    place: int
-    """Its index in the listing."""
-    name: bytes
-    node: Node
-    valid_s: float
-    """As in `Answer`."""
 
 
 class Namespace:
@@ -58,6 +38,8 @@ class Namespace:
         nursery: owns listings and questions.
         ttl_s: how long answers are good for, seconds.
     """
+
+    final = False
 
     def __init__(self, store: Store, root_key: str, nursery: trio.Nursery, *, ttl_s: float) -> None:
         self._store = store
@@ -232,7 +214,7 @@ class Namespace:
                 return current
         return self._load(directory)
 
-    def rows(self, directory: DirectoryNode, listing: Listing, first: int) -> Iterator[Row]:
+    def rows(self, directory: DirectoryNode, listing: Entries, first: int) -> Iterator[Row]:
         """Yield the entries that are here from index `first` on, each with its node.
 
         What is known better about a name than the listing knows it is what is yielded; names that are gone are not.

@@ -26,9 +26,8 @@ from mountd.errors import (
     StaleHandleError,
 )
 from mountd.tree import names
+from mountd.tree.base import Answer, Entries, Tree
 from mountd.tree.inodes import DirectoryNode, FileNode, Node
-from mountd.tree.listing import Listing
-from mountd.tree.namespace import Answer, Namespace
 from mountd.units import MIB
 from mountd.vfs.attributes import Attributes, Capacity, Listed, Looked
 from mountd.vfs.handles import DirectoryHandle, FileHandle, HandleTable
@@ -71,9 +70,7 @@ class FileSystem:
         ttl_s: how long names may be used without asking.
     """
 
-    def __init__(
-        self, namespace: Namespace, cache: BlockCache, *, started_ns: int, deadline_s: float, ttl_s: float
-    ) -> None:
+    def __init__(self, namespace: Tree, cache: BlockCache, *, started_ns: int, deadline_s: float, ttl_s: float) -> None:
         self._namespace = namespace
         self._inodes = namespace.inodes
         self._cache = cache
@@ -177,6 +174,8 @@ class FileSystem:
             await self._check_current(node)
             return await self._open(node)
         except StaleHandleError:
+            if self._namespace.final:
+                raise  # another lookup would find no other version
             if len(self._refused) >= MOST_REFUSED:
                 self._refused.clear()  # of threads that have ended in between
             self._refused[caller] = _Refused(node.parent.ino, node.name)
@@ -256,7 +255,7 @@ class FileSystem:
 
     def _delivered(self, node: FileNode, offset: int, stop: int) -> None:
         if offset < _first_bytes(node) <= stop:
-            node.delivered = True
+            self._inodes.mark_delivered(node)
         self.bytes_read += stop - offset
 
     def release(self, number: int) -> None:
@@ -317,7 +316,7 @@ class FileSystem:
             one = next(entries, None)
         return entries if one is None else chain((one,), entries)
 
-    def _entries(self, handle: DirectoryHandle, listing: Listing, offset: int) -> Iterator[Listed]:
+    def _entries(self, handle: DirectoryHandle, listing: Entries, offset: int) -> Iterator[Listed]:
         node = handle.node
         if offset <= 0:
             yield Listed(b".", self._attributes(node), 0.0, 1, None)

@@ -4,8 +4,8 @@ from typing import TypeVar
 
 from mountd.cache.block_cache import CachedObject
 from mountd.errors import StaleHandleError
+from mountd.tree.base import Entries
 from mountd.tree.inodes import DirectoryNode, FileNode
-from mountd.tree.listing import Listing
 
 H = TypeVar("H")
 
@@ -28,7 +28,7 @@ class DirectoryHandle:
 
     def __init__(self, node: DirectoryNode) -> None:
         self.node = node
-        self.listing: Listing | None = None
+        self.listing: Entries | None = None
 
 
 class HandleTable:

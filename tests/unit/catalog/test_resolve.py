@@ -1,6 +1,8 @@
 """From SOURCE to store and path: who gets which credential, and what is not there."""
 
 import contextlib
+import json
+import math
 import os
 
 import pytest
@@ -8,9 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd.catalog.connection_string import EMULATOR_KEY
+from mountd.catalog.dataset import define
+from mountd.catalog.dataset_registry import DatasetRegistry
 from mountd.catalog.datastore import BlobDatastore, Credentials, LocalDatastore
-from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, LocalSpec, Location, Sas, WebSpec
-from mountd.catalog.resolve import resolve
+from mountd.catalog.model import (
+    AccountKey,
+    Anonymous,
+    BlobSpec,
+    DatasetSource,
+    DatasetSpec,
+    LocalSpec,
+    Location,
+    Sas,
+    WebSpec,
+    local_directories,
+)
+from mountd.catalog.resolve import dataset_location, resolve
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeniedError, MountdError, NotFoundError, UsageError
 
@@ -226,7 +241,6 @@ class TestCredentialsOfRawUrls:
 @pytest.mark.parametrize(
     ("source", "part"),
     [
-        ("azureml:cifar:1", "datasets are not in this version"),
         ("abfss://fs1@acct.dfs.core.windows.net/x", "Data Lake Gen2 is not in this version"),
     ],
 )
@@ -386,9 +400,15 @@ class TestDataYaml:
         [
             ("a: 1", "path: is missing"),
             ("- x", "path: is missing"),
-            ("path: 3", "path: Expected `str`"),
+            ("path: 3", "path: Expected `str"),
             ("{path: x, typ: uri_file}", "typ: is not a known field"),
-            ("{path: x, type: mltable}", "mltable is not in this version"),
+            ("{path: x, paths: [y], type: file_dataset}", "path: and paths: are both given"),
+            ("paths: []", "paths: is empty"),
+            ("paths: [x]", "paths: goes with type: file_dataset"),
+            ("{path: x, steps: [{type: take, count: 1}]}", "steps: goes with type: file_dataset"),
+            ("{type: file_dataset, path: x, steps: [{type: take, count: -1}]}", "-1 files"),
+            ("{type: file_dataset, path: x, steps: [{type: jump}]}", "steps"),
+            ("{type: file_dataset, paths: [azureml:x]}", "cannot be a part of another"),
             ("{path: x, type: table}", "type: Invalid"),
             ("path: other.yml", "names another YAML file"),
             ("path: s3://bucket", "s3://"),
@@ -420,3 +440,77 @@ def test_any_text_resolves_or_fails_as_documented(text, must_exist, tmp_path_fac
         assert isinstance(error, UsageError | NotFoundError | DeniedError)
     else:
         assert found.source
+
+    def test_a_table_shows_its_directory(self, tmp_path):
+        (tmp_path / "x").mkdir()
+        assert self.resolve(tmp_path, "{path: ../x, type: mltable}").store == LocalSpec(path=str(tmp_path / "x"))
+
+    def test_a_pattern_and_a_list_are_datasets(self, tmp_path, workspace):
+        (tmp_path / "x").mkdir()
+        found = self.resolve(tmp_path, "path: ../x/*.csv")
+        assert (found.source, found.path, found.attr_ttl_s) == ("assets/data.yml", "", math.inf)
+        here = LocalSpec(path=str(tmp_path / "x"))
+        assert found.store == DatasetSpec(
+            name="assets/data.yml",
+            stores=(here,),
+            sources=(DatasetSource(store=0, path="", pattern="*.csv", text="../x/*.csv"),),
+        )
+        assert local_directories(found) == [tmp_path / "x"]
+
+
+class TestDatasets:
+    def test_one_is_small_and_says_where_its_listing_is(self, tmp_path, workspace):
+        paths = ["azureml://datastores/workspaceblobstore/paths/a", "azureml://datastores/workspaceblobstore/paths/b*"]
+        made = DatasetRegistry(workspace).register(define(paths, environ={}, cwd=tmp_path), "cifar").dataset
+        storage = LocalSpec(path=str(workspace.directory / "storage" / "workspaceblobstore"))
+        for text in ("azureml:cifar:1", "azureml:cifar", "azureml:cifar@latest"):
+            found = resolve(text, workspace=workspace, environ={}, cwd=tmp_path)
+            assert (found.source, found.path, found.attr_ttl_s) == (text, "", math.inf)
+            assert found.store == DatasetSpec(
+                name="cifar:1",
+                stores=(storage,),
+                sources=(
+                    DatasetSource(store=0, path="a", text=paths[0]),
+                    DatasetSource(store=0, path="", pattern="b*", text=paths[1]),
+                ),
+                listing=str(made.listing),
+            )
+        assert dataset_location(made, workspace=workspace, environ={}, cwd=tmp_path).store == found.store
+
+    def test_it_needs_a_workspace_that_has_it(self, tmp_path, workspace):
+        with pytest.raises(NotFoundError, match="no workspace"):
+            resolve("azureml:cifar:1", workspace=None, environ={}, cwd=tmp_path)
+        with pytest.raises(NotFoundError, match='name "cifar"'):
+            resolve("azureml:cifar:1", workspace=workspace, environ={}, cwd=tmp_path)
+
+    def test_one_of_another_workspace_is_refused(self, tmp_path, workspace):
+        config = json.loads((workspace.directory / "config.json").read_text()) | {"subscription_id": "mine"}
+        (workspace.directory / "config.json").write_text(json.dumps(config))
+        text = "azureml://subscriptions/other/resourcegroups/r/workspaces/w/data/cifar/versions/1"
+        with pytest.raises(UsageError, match="is of another workspace"):
+            resolve(text, workspace=workspace, environ={}, cwd=tmp_path)
+
+    def test_one_that_nobody_keeps(self, tmp_path, workspace):
+        definition = define([str(tmp_path / "x*"), str(tmp_path)], environ={}, cwd=tmp_path)
+        found = dataset_location(definition, workspace=None, environ={}, cwd=tmp_path)
+        assert (found.source, found.store.listing) == ("2 paths", None)
+
+    def test_all_web_files_are_one_store(self, tmp_path):
+        paths = [
+            "http://one.example/d/a?token=hunter2",
+            "https://two.example/b",
+            "http://one.example/d/a?token=hunter2",
+        ]
+        found = dataset_location(define(paths, environ={}, cwd=tmp_path), workspace=None, environ={}, cwd=tmp_path)
+        (web,) = found.store.stores
+        assert [file.key for file in web.files] == ["http/one.example/d/a", "https/two.example/b"]
+        assert [(source.path, source.is_file) for source in found.store.sources] == [
+            ("http/one.example/d/a", True),
+            ("https/two.example/b", True),
+            ("http/one.example/d/a", True),
+        ]
+        assert "hunter2" not in repr(found)
+        twice = define(["http://one.example/d/a?token=hunter2", "http://one.example/d/a"], environ={}, cwd=tmp_path)
+        with pytest.raises(UsageError, match=r"one\.example/d/a.* both show something at") as caught:
+            dataset_location(twice, workspace=None, environ={}, cwd=tmp_path)
+        assert "hunter2" not in caught.value.message

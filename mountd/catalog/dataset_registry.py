@@ -1,0 +1,269 @@
+"""The datasets that a workspace keeps: registered under a name with versions, or under an id alone.
+
+```
+.azureml/data/<name>/<version>.yml          the definition (`catalog.dataset_yaml`)
+.azureml/data/<name>/<version>.<id>.listing its files, pinned (`catalog.packed_listing`)
+.azureml/data/.definitions/<id>.yml         one that was never registered
+```
+
+- A version never changes what it stands for: its paths are fixed when it is registered, its files when it is pinned.
+- A version's file appears whole or not at all and never replaces another one, so that of many who register at once each
+  gets a version of its own.
+- Nothing here talks to storage. Blocking: for the command line and start-up.
+"""
+
+import contextlib
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, sync_directory, write_file
+from mountd.catalog.dataset import DatasetDefinition
+from mountd.catalog.dataset_yaml import RegisteredDataset, decode_registered, encode_registered, listing_of
+from mountd.catalog.workspace import Workspace
+from mountd.errors import ExistsError, NotFoundError, UsageError
+
+LATEST = "latest"
+NAME_RULE = "letters, digits, `.`, `_` and `-`, the first one a letter or a digit, 255 at most"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,29}")
+_UNNAMED = ".definitions"
+_NAMESPACE = uuid.UUID("6f0b8a5e-6c1f-4d0e-9a55-0c6a6f2f3b1d")
+
+
+class Registration(NamedTuple):
+    """What came of `register`."""
+
+    dataset: RegisteredDataset
+    made: bool
+    """False: an identical definition was registered under this name before, and is what is returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRegistry:
+    """The datasets of a workspace. Reads its files anew at every call."""
+
+    workspace: Workspace
+
+    @property
+    def directory(self) -> Path:
+        """`.azureml/data`."""
+        return self.workspace.directory / "data"
+
+    # ---- finding
+
+    def names(self) -> list[str]:
+        """Return the names of all registered datasets, sorted."""
+        with file_errors(self.directory):
+            if not self.directory.is_dir():
+                return []
+            return sorted(entry.name for entry in self.directory.iterdir() if self._versions_of(entry))
+
+    def versions(self, name: str) -> list[RegisteredDataset]:
+        """Return all versions of `name`, the oldest first.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        found = [self._read(name, version) for version in self._versions_of(self._place(name))]
+        if not found:
+            known = ", ".join(self.names()) or "none"
+            raise NotFoundError(
+                f'Cannot find dataset registered with name "{name}" in the workspace. '
+                f"({self.workspace.root} has: {known})"
+            )
+        return sorted(found, key=_age)
+
+    def get(self, name: str, version: str | None = None) -> RegisteredDataset:
+        """Return a version of `name`; None or `latest` is the one that was registered last.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: its file is malformed.
+        """
+        found = self.versions(name)
+        if version in (None, LATEST):
+            return found[-1]
+        for dataset in found:
+            if dataset.version == version:
+                return dataset
+        there = ", ".join(str(dataset.version) for dataset in found)
+        raise NotFoundError(
+            f'Cannot find dataset registered with name "{name}" (version: {version}) in the workspace. '
+            f"(there are: {there})"
+        )
+
+    def get_by_id(self, identifier: str) -> RegisteredDataset:
+        """Return the dataset with this id, registered or not.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        wanted = identifier.lower()
+        unnamed = self._unnamed(wanted) if re.fullmatch(r"[0-9a-f-]{36}", wanted) else None
+        if unnamed is not None and unnamed.is_file():
+            return decode_registered(unnamed)
+        for name in self.names():
+            for dataset in self.versions(name):
+                if dataset.id == wanted:
+                    return dataset
+        raise NotFoundError(f"Cannot find dataset with id {identifier} in the workspace {self.workspace.root}")
+
+    def latest(self) -> list[RegisteredDataset]:
+        """Return the latest version of each name, sorted by name."""
+        return [self.get(name) for name in self.names()]
+
+    # ---- changing
+
+    def register(
+        self,
+        definition: DatasetDefinition,
+        name: str,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        version: str | None = None,
+        new_version: bool = False,
+    ) -> Registration:
+        """Keep `definition` under `name`, as version 1 or, with `new_version`, as the next one.
+
+        Args:
+            definition: where its files are.
+            name: by `NAME_RULE`.
+            description: for people.
+            tags: for people.
+            version: a version of one's own choice; the next number if left out.
+            new_version: the name may be taken already.
+
+        Raises:
+            ExistsError: the name is taken by another definition and `new_version` is false, or the version is taken.
+            UsageError: name or version cannot be used.
+        """
+        place = self._place(name)
+        if version is not None and (not _VERSION.fullmatch(version) or version == LATEST):
+            raise UsageError(f"dataset {name}: {version!r} is no version: write for example 1 or 2026-01-31")
+        while True:
+            there = self._versions_of(place)
+            known = self.versions(name) if there else []
+            for dataset in reversed(known):
+                if dataset.definition.digest == definition.digest and version in (None, dataset.version):
+                    return Registration(dataset, made=False)
+            if known and not new_version and version is None:
+                raise ExistsError(
+                    f'There is already a dataset registered under name "{name}". '
+                    "Specify `create_new_version=True` (--new-version) to register it as a new version."
+                )
+            number = version or str(1 + max((int(text) for text in there if text.isdecimal()), default=0))
+            identifier = str(uuid.uuid4())
+            made = RegisteredDataset(
+                id=identifier,
+                name=name,
+                version=number,
+                description=description,
+                tags=dict(tags or {}),
+                created=datetime.now(UTC),
+                definition=definition,
+                listing=listing_of(place / f"{number}.yml", identifier),
+            )
+            if self._write(place / f"{number}.yml", made):
+                return Registration(made, made=True)
+            if version is not None:
+                raise ExistsError(f"dataset {name}: version {version} exists and never changes; choose another")
+
+    def save(self, definition: DatasetDefinition) -> RegisteredDataset:
+        """Keep `definition` under an id alone; identical ones share it."""
+        digest = hashlib.sha256(definition.digest.encode()).hexdigest()
+        identifier = str(uuid.uuid5(_NAMESPACE, digest))
+        path = self._unnamed(identifier)
+        made = RegisteredDataset(
+            id=identifier,
+            name=None,
+            version=None,
+            description=None,
+            tags={},
+            created=datetime.now(UTC),
+            definition=definition,
+            listing=listing_of(path, identifier),
+        )
+        return made if self._write(path, made) else self.get_by_id(identifier)
+
+    def update(self, name: str, version: str, *, description: str | None, tags: Mapping[str, str]) -> RegisteredDataset:
+        """Replace description and tags of a version; what it stands for stays.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = self.get(name, version)
+        changed = msgspec.structs.replace(found, description=description, tags=dict(tags))
+        path = self._place(name) / f"{found.version}.yml"
+        with file_errors(path):
+            write_file(path, encode_registered(changed), overwrite=True)
+        return changed
+
+    def remove(self, name: str, version: str | None = None) -> list[RegisteredDataset]:
+        """Forget a version, or all of them, and return what was forgotten; the files themselves stay.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        gone = self.versions(name) if version is None else [self.get(name, version)]
+        place = self._place(name)
+        with file_errors(place):
+            for dataset in gone:
+                (place / f"{dataset.version}.yml").unlink(missing_ok=True)
+                dataset.listing.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                place.rmdir()  # unless somebody registers one right now
+            sync_directory(self.directory)
+        return gone
+
+    # ---- files
+
+    def _place(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"dataset {name!r}: is no dataset's name: it is {NAME_RULE}")
+        return self.directory / name
+
+    def _unnamed(self, identifier: str) -> Path:
+        return self.directory / _UNNAMED / f"{identifier}.yml"
+
+    def _versions_of(self, place: Path) -> list[str]:
+        with file_errors(place):
+            if not _NAME.fullmatch(place.name) or not place.is_dir():
+                return []
+            return [entry.stem for entry in place.glob("*.yml") if _VERSION.fullmatch(entry.stem)]
+
+    def _read(self, name: str, version: str) -> RegisteredDataset:
+        path = self._place(name) / f"{version}.yml"
+        dataset = decode_registered(path)
+        if (dataset.name, dataset.version) != (name, version):
+            raise UsageError(f"{path}: is of {dataset.title}, but its place says {name}:{version}")
+        return dataset
+
+    def _write(self, path: Path, dataset: RegisteredDataset) -> bool:
+        """Write a new file; False: another was faster."""
+        with file_errors(path):
+            while True:
+                for parent in (self.directory, path.parent):
+                    parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+                try:
+                    write_file(path, encode_registered(dataset), overwrite=False)
+                except FileExistsError:
+                    return False
+                except FileNotFoundError:
+                    if path.parent.is_dir():
+                        raise
+                    continue  # the last other version was removed at this moment, and the directory with it
+                return True
+
+
+def _age(dataset: RegisteredDataset) -> tuple[datetime, int]:
+    version = dataset.version or ""
+    return dataset.created, int(version) if version.isdecimal() else 0

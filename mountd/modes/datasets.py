@@ -1,0 +1,125 @@
+"""The listing of a dataset: read where it is pinned, taken and pinned where it is not, taken anew where it is not kept.
+
+However many need it first at the same moment, on one node or several, one listing is pinned and all use that one: it
+is written under its name only if nothing has that name yet. A lock saves the others of one node the work.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from mountd.aio.retry import RetryPolicy
+from mountd.aio.threads import Lane
+from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, write_file
+from mountd.catalog.model import DatasetSpec, Location
+from mountd.catalog.packed_listing import PackedListing, read_listing
+from mountd.stores.dataset_listing import list_dataset
+from mountd.stores.guarded import GuardedStore
+from mountd.stores.open import open_dataset, open_store
+
+LOOK_EVERY_S = 0.1
+CLOSE_WITHIN_S = 2.0
+
+
+class OpenedPlace(NamedTuple):
+    """A store that can be used, and the files of it where it shows a dataset."""
+
+    store: GuardedStore
+    listing: PackedListing | None
+
+
+async def open_place(location: Location, policy: RetryPolicy) -> OpenedPlace:
+    """Return the store of `location`; a dataset is pinned first if it has to be.
+
+    Raises:
+        NotFoundError: a dataset's source is not there.
+        MountdError: a dataset's listing cannot be read or taken, or a credential is malformed.
+    """
+    spec = location.store
+    if not isinstance(spec, DatasetSpec):
+        return OpenedPlace(open_store(spec, policy=policy), None)
+    listing = await listing_of(spec, policy=policy)
+    return OpenedPlace(open_dataset(spec, listing, policy=policy), listing)
+
+
+async def listing_of(
+    spec: DatasetSpec, *, policy: RetryPolicy | None = None, progress: Callable[[int], None] | None = None
+) -> PackedListing:
+    """Return the files of a dataset: as they are pinned, or as they are now, which pins them if the dataset is kept.
+
+    Args:
+        spec: the dataset.
+        policy: deadline and pauses of each request.
+        progress: is told how many files were found so far.
+
+    Raises:
+        NotFoundError: a source is not there.
+        CorruptError: the pinned listing is damaged.
+        MountdError: a store cannot be asked, or the listing cannot be kept.
+    """
+    if spec.listing is None:
+        return PackedListing(await _list(spec, policy, progress), spec.name)
+    path = Path(spec.listing)
+    lane = Lane("pinned listing", 2)
+    if not await lane.run(path.exists):
+        async with _locked(path.with_suffix(".lock"), lane):
+            if not await lane.run(path.exists):
+                await lane.run(_keep, path, await _list(spec, policy, progress))
+    return await lane.run(read_listing, path)
+
+
+async def _list(spec: DatasetSpec, policy: RetryPolicy | None, progress: Callable[[int], None] | None) -> bytes:
+    stores = [open_store(member, policy=policy) for member in spec.stores]
+    try:
+        return await list_dataset(spec, stores, progress=progress)
+    finally:
+        with trio.move_on_after(CLOSE_WITHIN_S, shield=True):
+            for store in stores:
+                await store.aclose()
+
+
+def _keep(path: Path, listing: bytes) -> None:
+    with file_errors(path), suppress(FileExistsError):  # another node was faster: its listing counts
+        write_file(path, listing, overwrite=False)
+
+
+@asynccontextmanager
+async def _locked(path: Path, lane: Lane) -> AsyncIterator[None]:
+    """Hold the lock `path`, whose file goes away again."""
+    descriptor = await lane.run(_open_lock, path)
+    try:
+        while True:
+            if _try_lock(descriptor):
+                break
+            await trio.sleep(LOOK_EVERY_S)  # the lock of another process sets no event
+        yield
+        _remove(path)
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    with file_errors(path):
+        path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        # a file system without locks: several may list, and one listing counts all the same
+    return True
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
