@@ -5,7 +5,7 @@ Pure. For an input `data` at /mnt/d the command sees `AZUREML_DATAREFERENCE_data
 that is passed on as it is, in mode `direct`, is no path and has no `AZUREML_DATAREFERENCE_`. Rules:
 
 - Prefixed variables are always set. Bare ones never replace a variable that the command would have had anyway: an
-  input called `path` must not cost the command its PATH.
+  input called `path` must not cost the command its PATH. None begins with a digit: no shell knows such a variable.
 - A name with `-` also appears with `_`, since no shell can say `$my-ref`.
 - Where two inputs want one variable, a name as written beats a twin with `_`, and both beat capitals.
 """
@@ -48,7 +48,7 @@ def published_variables(presented: Sequence[Presented], inherited: Mapping[str, 
         variables.setdefault(name, value)
 
     def offer_bare(name: str, value: str) -> None:
-        if name not in inherited:
+        if name not in inherited and not name[0].isdigit():
             offer(name, value)
 
     # In order of precedence: what is offered first stays.

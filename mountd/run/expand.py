@@ -5,6 +5,7 @@ variable, the same in braces, `${{inputs.<name>}}` and `${{outputs.<name>}}`. Ru
 
 - A bare `$name` ends where a shell would end it, except that a known name with `-` is taken whole: the longest known
   name wins that is not followed by a letter, digit or `_`.
+- `$1` is never a name: a name that begins with a digit is known by its prefixed variables and templates only.
 - What is not known stays as it is, `$HOME` included: expanding that is the business of the caller's shell.
 - A path that was put in is not looked at again, whatever it contains.
 
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from mountd.run.environment import Mode, Presented
 from mountd.run.shell_line import Slot, fill_line
 
-_TEMPLATE = r"\$\{\{\s*(?P<side>inputs|outputs)\.(?P<slot>[A-Za-z_][A-Za-z0-9_-]*)\s*\}\}"
+_TEMPLATE = r"\$\{\{\s*(?P<side>inputs|outputs)\.(?P<slot>[A-Za-z0-9_][A-Za-z0-9_-]*)\s*\}\}"
 
 
 class Expander:
@@ -33,7 +34,8 @@ class Expander:
         }
         self._slots = {**self._literals, **self._paths}
         # A name stands for its input also where the variable of that name was left to the environment.
-        self._values = {**published, **{item.name: item.path for item in presented}}
+        bare = {item.name: item.path for item in presented if not item.name[0].isdigit()}
+        self._values = {**published, **bare}
         known = "|".join(re.escape(name) for name in sorted(self._values, key=len, reverse=True))
         self._pattern = re.compile(
             rf"{_TEMPLATE}|\$\{{(?P<braced>{known})\}}|\$(?P<bare>{known})(?![A-Za-z0-9_])" if known else _TEMPLATE

@@ -14,10 +14,10 @@ import msgspec
 from mountd.errors import UsageError
 from mountd.run.environment import Mode
 
-NAME_RULE = "letters, digits, '_' and '-', not beginning with a digit or '-'"
+NAME_RULE = "letters, digits, '_' and '-', not beginning with '-'"
 RUN_NAME_RULE = "letters, digits, '_', '-' and '.', at most 200, beginning with a letter or digit"
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _EXPERIMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 

@@ -27,7 +27,7 @@ CODE = "code"
 GRACE_S = 30.0
 """How long a job's command may take to end once it was asked to."""
 
-_PLACEHOLDER = re.compile(r"Dataset(?:Consumption|Output)Config:([A-Za-z_][A-Za-z0-9_-]*)")
+_PLACEHOLDER = re.compile(r"Dataset(?:Consumption|Output)Config:([A-Za-z0-9_][A-Za-z0-9_-]*)")
 
 
 def plan_job(job: JobSpec, directory: Path, *, workspace: Workspace, environ: Mapping[str, str]) -> RunPlan:

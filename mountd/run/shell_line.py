@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 Slot = tuple[str, str]
 """`inputs` or `outputs`, and a name."""
 
-_TEMPLATE = re.compile(r"\$\{\{\s*(inputs|outputs)\.([A-Za-z_][A-Za-z0-9_-]*)\s*\}\}")
+_TEMPLATE = re.compile(r"\$\{\{\s*(inputs|outputs)\.([A-Za-z0-9_][A-Za-z0-9_-]*)\s*\}\}")
 _OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
 _SPECIAL_IN_DOUBLE_QUOTES = re.compile(r'([\\"$`])')
 

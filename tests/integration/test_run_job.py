@@ -398,12 +398,13 @@ def test_inputs_in_each_others_way(node, start):
 
 def test_data_references_of_the_first_sdk(node, start):
     store = "workspaceblobstore"
-    script = 'cat "$AZUREML_DATAREFERENCE_mounted/a.txt" "$1/a.txt" "$root/train/a.txt" > bar.pkl; echo "$1"'
+    script = 'cat "$AZUREML_DATAREFERENCE_mounted/a.txt" "$1/a.txt" "$root/train/a.txt" "$2/a.txt" > bar.pkl; echo "$1"'
     directory = start(
-        ProgramCommand(words=("sh", "-c", script, "sh", "$AZUREML_DATAREFERENCE_down-1")),
+        ProgramCommand(words=("sh", "-c", script, "sh", "$AZUREML_DATAREFERENCE_down-1", "$AZUREML_DATAREFERENCE_1")),
         inputs=(
             reference_input("mounted", datastore=store, path="./train", mode=Mode.MOUNT),
             reference_input("down-1", datastore=store, path="./train", mode=Mode.DOWNLOAD),
+            reference_input("1", datastore=store, path="train", mode=Mode.MOUNT),
             reference_input("root", datastore=store, path=None, mode=Mode.DOWNLOAD),
         ),
         outputs=(reference_output("up", datastore=store, path="/sent", path_on_compute="./bar.pkl"),),
@@ -411,7 +412,7 @@ def test_data_references_of_the_first_sdk(node, start):
     record = wait(directory, timeout_s=PATIENCE_S)
     log = log_path(directory).read_text()
     assert record.status == "Completed", log
-    assert (node.store / "sent/bar.pkl").read_text() == "first\n" * 3
+    assert (node.store / "sent/bar.pkl").read_text() == "first\n" * 4
     assert f"\n{directory}/code/{store}/train\n" in log
 
 

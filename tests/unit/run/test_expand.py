@@ -116,3 +116,8 @@ def test_every_form_of_every_name_becomes_its_path(paths, after):
     for name, path in paths.items():
         for form in (f"${name}", f"${{{name}}}", f"$AZUREML_DATAREFERENCE_{name}", f"${{{{inputs.{name}}}}}"):
             assert known.expand(form + after) == path + after
+
+
+def test_a_positional_parameter_is_no_name():
+    published = expander(**{"1": "/m/one"})
+    assert published.expand("$1 ${1} $AZUREML_DATAREFERENCE_1 ${{inputs.1}}") == "$1 ${1} /m/one /m/one"
