@@ -76,6 +76,14 @@ class SmallDisk:
         subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=True)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_the_tests(tmp_path_factory):
+    """Keep what tests mount without more words out of the machine's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOUNTD_CACHE_DIR", str(tmp_path_factory.mktemp("node") / "cache"))
+        yield
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """Make file systems of given options, such as `size=32m,nr_inodes=500`."""

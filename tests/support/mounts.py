@@ -35,6 +35,7 @@ class Mountd:
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / "config"),
             "XDG_CACHE_HOME": str(home / "cache"),
+            "MOUNTD_CACHE_DIR": str(home / "cache/mountd"),
         }
 
     def run(self, *arguments, check=None, **environ):
