@@ -97,12 +97,20 @@ class Bench:
         return lambda: run_job("benchmarks.fetch", job, companions=[self.origin.pid])
 
     def cold(
-        self, scenario: str, contender: Contender, dataset: Dataset, job: Callable[[Path], ReadJob], expected_bytes: int
+        self,
+        scenario: str,
+        contender: Contender,
+        dataset: Dataset,
+        job: Callable[[Path], ReadJob],
+        expected_bytes: int,
+        *,
+        before: Callable[[], None] = lambda: None,
     ) -> Attempt:
-        """Return a try that mounts afresh, runs a reader, and checks what it read."""
+        """Return a try that mounts afresh, calls `before`, runs a reader, and checks what it read."""
 
         def attempt() -> Sample:
             with contender.mounted(dataset.container) as mount:
+                before()
                 sample = self.read(scenario, mount, job(mount.path))
                 if expected_bytes and sample.bytes != expected_bytes:
                     raise JobError(f"read {sample.bytes} bytes of {expected_bytes}")
@@ -120,6 +128,7 @@ class Bench:
         sample.extra |= {
             "mount_cpu_s": mount.cpu_seconds() - processor,
             "requests": counters.total,
+            "gets": counters.requests.get("get", 0),
             "fetched": counters.bytes_sent,
             "connections": counters.max_connections,
         }

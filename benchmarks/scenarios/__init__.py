@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.bench import Bench
 from benchmarks.harness import Result
-from benchmarks.scenarios import cold, listing, on_azurite, random_reads, resident, warm
+from benchmarks.scenarios import cold, disk, listing, on_azurite, random_reads, resident, warm
 
 ALL: dict[str, Callable[[Bench], list[Result]]] = {
     "seq512": cold.sequential,
@@ -17,6 +17,9 @@ ALL: dict[str, Callable[[Bench], list[Result]]] = {
     "random64k": random_reads.random64k,
     "random4k": random_reads.random4k,
     "list20000": listing.listing,
+    "disk-second": disk.second_mount,
+    "disk-beside": disk.beside_readers,
+    "disk-index": disk.index,
     "resident": resident.resident,
 }
 

@@ -46,7 +46,7 @@ def _warm(
     unit: str,
     value: Callable[[Sample], float],
 ) -> Result:
-    contenders = [Directory(_local_copy(bench, data)), bench.fuse(data), bench.mountd(), bench.rclone()]
+    contenders = [Directory(local_copy(bench, data)), bench.fuse(data), bench.mountd(), bench.rclone()]
     mounts: dict[str, Mounted] = {}
     failures: dict[str, str] = {}
     reached: list[int] = []
@@ -80,7 +80,7 @@ def _warm(
     return result
 
 
-def _local_copy(bench: Bench, data: Dataset) -> Path:
+def local_copy(bench: Bench, data: Dataset) -> Path:
     """Write the data set's files to the local disk, once, and return the directory of all such copies."""
     copies = bench.scratch / "local"
     directory = copies / data.container
