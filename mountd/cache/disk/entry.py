@@ -2,7 +2,7 @@
 
 An entry is the object's size, the bytes of disk that its file takes, whether it is pinned, how many cells are here,
 and its runs. A *cell* is 64 KiB of an object (the last one may be shorter). A *run* is cells that were written
-together, with their CRC-32; it lies within one megabyte of the object, so that a random reader is checked quickly. Runs
+together, with their checksum; it lies within one megabyte of the object, so that a random reader is checked quickly. Runs
 are sorted by where they start and may overlap. Offsets and sizes are bytes; stops are not included.
 """
 
@@ -17,17 +17,18 @@ RUN = 1 * MIB
 """No run is longer, or crosses a multiple of this."""
 
 _HEAD = struct.Struct("<QIIB")  # size; disk, low part; cells here; disk, high part, and the pin
-_RUN = struct.Struct("<III")  # first cell, bytes, CRC-32
+_RUN = struct.Struct("<III")  # first cell, bytes, checksum
 _DISK_UNIT = 512
 _PINNED = 0x80
 
 
 class Run(NamedTuple):
-    """Bytes [start, stop) of an object that are in its file, and their CRC-32."""
+    """Bytes [start, stop) of an object that are in its file."""
 
     start: int
     stop: int
-    crc: int
+    checksum: int
+    """32 bits of XXH3 of them; what disks do to bytes is no attack."""
 
 
 def new(size: int) -> bytes:
@@ -134,12 +135,12 @@ def gaps(entry: bytes) -> list[ByteRange]:
 
 def packed(runs: Iterable[Run]) -> bytes:
     """Return runs as they are in an entry."""
-    return b"".join(_RUN.pack(run.start // CELL, run.stop - run.start, run.crc) for run in runs)
+    return b"".join(_RUN.pack(run.start // CELL, run.stop - run.start, run.checksum) for run in runs)
 
 
 def unpacked(data: bytes) -> list[Run]:
     """Return what `packed` packed."""
-    return [Run(cell * CELL, cell * CELL + length, crc) for cell, length, crc in _RUN.iter_unpack(data)]
+    return [Run(cell * CELL, cell * CELL + length, checksum) for cell, length, checksum in _RUN.iter_unpack(data)]
 
 
 def _unpack(entry: bytes, first: int, last: int) -> list[Run]:

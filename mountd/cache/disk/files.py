@@ -1,8 +1,9 @@
 """Bytes to and from the files of the cache, with a checksum for each run. All calls block."""
 
 import os
-import zlib
 from collections.abc import Sequence
+
+import xxhash
 
 from mountd.cache.disk.entry import CELL, RUN, Run
 from mountd.cache.disk.layout import Layout
@@ -24,6 +25,11 @@ def storable(start: int, stop: int, size: int) -> ByteRange | None:
     return ByteRange(first, last) if first < last else None
 
 
+def checksum(data: memoryview) -> int:
+    """Return the low 32 bits of XXH3."""
+    return xxhash.xxh3_64_intdigest(data) & 0xFFFFFFFF
+
+
 def write(layout: Layout, digest: int, start: int, data: memoryview) -> tuple[list[Run], int]:
     """Write `data` at `start` of an object's file; return its runs and the bytes of disk that the file takes now."""
     descriptor = _create(layout.file(digest))
@@ -33,7 +39,7 @@ def write(layout: Layout, digest: int, start: int, data: memoryview) -> tuple[li
         stop = start + data.nbytes
         while position < stop:
             upto = min(stop, position - position % RUN + RUN)
-            runs.append(Run(position, upto, zlib.crc32(data[position - start : upto - start])))
+            runs.append(Run(position, upto, checksum(data[position - start : upto - start])))
             position = upto
         written = 0
         while written < data.nbytes:
@@ -57,7 +63,7 @@ def read(layout: Layout, digest: int, runs: Sequence[Run], wanted: ByteRange) ->
     finally:
         os.close(descriptor)
     for run in runs:
-        if zlib.crc32(data[run.start - start : run.stop - start]) != run.crc or run.stop > start + data.nbytes:
+        if run.stop > start + data.nbytes or checksum(data[run.start - start : run.stop - start]) != run.checksum:
             raise BadRunError(run)
     return data[wanted.start - start : wanted.stop - start]
 
