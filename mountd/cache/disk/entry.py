@@ -2,8 +2,8 @@
 
 An entry is the object's size, the bytes of disk that its file takes, whether it is pinned, how many cells are here,
 and its runs. A *cell* is 64 KiB of an object (the last one may be shorter). A *run* is cells that were written
-together, with their checksum; it lies within one megabyte of the object, so that a random reader is checked quickly. Runs
-are sorted by where they start and may overlap. Offsets and sizes are bytes; stops are not included.
+together, with their checksum; it lies within one megabyte of the object, so that a random reader is checked quickly.
+Runs are sorted by where they start and may overlap. Offsets and sizes are bytes; stops are not included.
 """
 
 import struct
