@@ -1,5 +1,7 @@
 """Fixtures shared by all tests live in `tests/support`; each module is registered here."""
 
+from importlib.util import find_spec
+
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
@@ -7,7 +9,6 @@ pytest_plugins = [
     "tests.support.disk_cache",
     "tests.support.fuse_server",
     "tests.support.mounts",
-    "tests.support.other_user",
     "tests.support.nginx",
     "tests.support.run_node",
     "tests.support.raw_http",
@@ -17,3 +18,11 @@ pytest_plugins = [
 # By default an example that takes more than 200 ms fails its test: on a busy machine any may, and none is about time.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave the training out where there is no PyTorch: it is no dependency, and `scripts/test --torch` brings it."""
+    if find_spec("torch") is None:
+        without = [item for item in items if item.get_closest_marker("torch") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in without])
+        items[:] = without

@@ -32,6 +32,10 @@ class UserErrorException(UsageError, AzureMLException):  # noqa: N818 - as above
         return f"UserErrorException:\n\tMessage: {self._said}\n\tInnerException None\n\tErrorResponse \n{response}"
 
 
+class ActivityFailedException(AzureMLException):
+    """A run did not complete; the message names the run, the reason and the log."""
+
+
 @contextlib.contextmanager
 def as_user_errors() -> Iterator[None]:
     """Raise what the workspace's files refuse as the exception that scripts catch."""
@@ -40,7 +44,7 @@ def as_user_errors() -> Iterator[None]:
     except UserErrorException:
         raise
     except (UsageError, NotFoundError, ExistsError) as error:
-        raise UserErrorException(error.message) from error
+        raise UserErrorException(error.message) from None
 
 
 __getattr__ = absent(__name__)

@@ -34,6 +34,7 @@ LATEST = "latest"
 NAME_RULE = "letters, digits, `.`, `_` and `-`, the first one a letter or a digit, 255 at most"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,29}")
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNNAMED = ".definitions"
 _NAMESPACE = uuid.UUID("6f0b8a5e-6c1f-4d0e-9a55-0c6a6f2f3b1d")
 
@@ -100,6 +101,17 @@ class DatasetRegistry:
             f"(there are: {there})"
         )
 
+    def find(self, name: str, version: str | None = None) -> RegisteredDataset:
+        """Return what `azureml:NAME[:VERSION]` means: as `get`, and where no dataset has the name, that of this id.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: its file is malformed.
+        """
+        if version is None and _ID.fullmatch(name) and not self._versions_of(self._place(name)):
+            return self.get_by_id(name)
+        return self.get(name, version)
+
     def get_by_id(self, identifier: str) -> RegisteredDataset:
         """Return the dataset with this id, registered or not.
 
@@ -107,7 +119,7 @@ class DatasetRegistry:
             NotFoundError: there is none.
         """
         wanted = identifier.lower()
-        unnamed = self._unnamed(wanted) if re.fullmatch(r"[0-9a-f-]{36}", wanted) else None
+        unnamed = self._unnamed(wanted) if _ID.fullmatch(wanted) else None
         if unnamed is not None and unnamed.is_file():
             return decode_registered(unnamed)
         for name in self.names():

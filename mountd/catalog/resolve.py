@@ -119,7 +119,7 @@ class _Resolver:
                 return self._data_yaml(text, source, cwd)
             case DatasetReference():
                 workspace = self._workspace(shown, source.workspace)
-                found = DatasetRegistry(workspace).get(source.name, source.version)
+                found = DatasetRegistry(workspace).find(source.name, source.version)
                 return self.dataset(shown, found.definition, found.title, workspace.root, found.listing)
             case AdlsUrl():
                 raise UsageError(

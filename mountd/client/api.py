@@ -65,13 +65,15 @@ class _Answer(NamedTuple):
     records: list[MountRecord]
 
 
-def mount(spec: MountSpec) -> MountRecord:
+def mount(spec: MountSpec, *, owner_pid: int | None = None) -> MountRecord:
     """Mount `spec` and return its record once a stat through the mount has answered.
+
+    With `owner_pid` it is unmounted when that process of this node ends, however it ends and whoever uses it then.
 
     Raises:
         MountdError: it did not come about; nothing of it is left.
     """
-    request = Mount(spec=pack(spec))
+    request = Mount(spec=pack(spec), owner_pid=owner_pid)
     for directory in known_directories():
         reply = _ask(directory / sockets.SERVICE_SOCKET, request, _MOUNT_S)
         if reply is not None:

@@ -165,6 +165,10 @@ class MountKeeper:
             self._log.error("mount failed", why=failure.message)
             raise failure
 
+    async def wait_finished(self) -> None:
+        """Return when the mount is over."""
+        await self._finished.wait()
+
     async def unmount(self, *, lazy: bool) -> None:
         """End the mount; with `lazy`, let what is open be served to its end.
 

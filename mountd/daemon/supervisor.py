@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from mountd.daemon.mount_keeper import MountKeeper, Patience
+from mountd.daemon.owner import Owner
 from mountd.daemon.restart_policy import RestartHistory, RestartRule
 from mountd.errors import BusyError, NotFoundError, UsageError
 from mountd.observe.logs import get_logger
@@ -68,8 +69,8 @@ class Supervisor:
             MountdError: it could not be done.
         """
         match request:
-            case Mount(spec=spec):
-                return Mounted(record=await self.mount(spec))
+            case Mount(spec=spec, owner_pid=owner_pid):
+                return Mounted(record=await self.mount(spec, owner_pid=owner_pid))
             case Unmount(mountpoint=mountpoint, lazy=lazy):
                 await self._keeper_at(mountpoint).unmount(lazy=lazy)
                 return Done()
@@ -84,8 +85,10 @@ class Supervisor:
                 self.request_shutdown()
                 return Done()
 
-    async def mount(self, spec: msgspec.Raw) -> MountRecord:
+    async def mount(self, spec: msgspec.Raw, *, owner_pid: int | None = None) -> MountRecord:
         """Mount a packed `MountSpec` and return its record when a stat through the mount has answered.
+
+        With `owner_pid` the mount ends when that process does, whoever uses it then.
 
         Cancelling it takes the half-made mount back.
 
@@ -94,6 +97,18 @@ class Supervisor:
         """
         if self._shutdown.is_set():
             raise BusyError("this mountd is about to end; try again in a moment")
+        owner = None if owner_pid is None else Owner(owner_pid)
+        try:
+            keeper = await self._mount(spec)
+        except BaseException:
+            if owner is not None:
+                owner.close()
+            raise
+        if owner is not None:
+            self._nursery.start_soon(self._end_with, owner, keeper)
+        return keeper.record()
+
+    async def _mount(self, spec: msgspec.Raw) -> MountKeeper:
         keeper = MountKeeper(
             spec,
             supervisor_pid=os.getpid(),
@@ -113,7 +128,23 @@ class Supervisor:
                 )
         self._keepers.append(keeper)
         await self._nursery.start(self._keep, keeper)
-        return keeper.record()
+        return keeper
+
+    async def _end_with(self, owner: Owner, keeper: MountKeeper) -> None:
+        """End the mount of `keeper` when `owner` is gone."""
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def until_over() -> None:
+                    await keeper.wait_finished()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until_over)
+                await owner.wait_gone()
+                _log.info("the process that mounted is gone", mountpoint=keeper.mountpoint)
+                await keeper.end()
+        finally:
+            owner.close()
 
     def request_shutdown(self) -> None:
         """Make `wait_shutdown` return; no new mounts from now on."""

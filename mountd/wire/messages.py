@@ -11,7 +11,7 @@ import msgspec
 
 from mountd import errors
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Grows with every change that an older program would misunderstand."""
 
 
@@ -71,6 +71,8 @@ class Mount(Message, frozen=True, kw_only=True, tag="mount"):
 
     spec: msgspec.Raw
     """`modes.mount_spec.MountSpec`, encoded by `wire.codec.pack`."""
+    owner_pid: int | None = None
+    """The mount ends with this process of this node; None: it stays until it is unmounted."""
 
 
 class Unmount(Message, frozen=True, kw_only=True, tag="unmount"):

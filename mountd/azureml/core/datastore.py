@@ -273,15 +273,13 @@ def _registered(
 ) -> Kind:
     if create:
         _make(workspace, record)
-    try:
-        with as_user_errors():
+    with as_user_errors():
+        try:
             return kind(workspace, workspace.catalog.add(record, overwrite=overwrite))
-    except UserErrorException as error:
-        if isinstance(error.__cause__, ExistsError):
+        except ExistsError:
             raise UserErrorException(
                 f"Another datastore with the same name already exists: {record.name}. overwrite=True replaces it."
-            ) from error.__cause__
-        raise
+            ) from None
 
 
 def _make(workspace: Workspace, record: Record) -> None:

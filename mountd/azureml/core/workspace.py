@@ -65,8 +65,8 @@ class Workspace(PartlyAbsent):
         return Workspace(*named[1:], _catalog=catalog)
 
     @staticmethod
-    def _at(root: Path) -> "Workspace":
-        """Return the workspace in the directory `root`, as a run's script finds its own."""
+    def from_directory(root: Path) -> "Workspace":
+        """Return the workspace in the directory `root`, as a run's script finds its own (mountd's own name)."""
         with as_user_errors():
             catalog = Catalog.at(root, "the run's workspace")
             return Workspace(*_named(catalog)[1:], _catalog=catalog)

@@ -433,3 +433,21 @@ async def test_a_request_to_shut_down_is_passed_on(tmp_path):
         assert await supervisor.answer(Shutdown()) == Done()
         with trio.fail_after(1):
             await supervisor.wait_shutdown()
+
+
+async def test_a_mount_ends_with_the_process_that_owns_it(tmp_path):
+    point = tmp_path / "owned"
+    async with running(tmp_path) as supervisor:
+        owner = await trio.lowlevel.open_process(["sleep", "1000"])
+        await supervisor.answer(Mount(spec=spec(point), owner_pid=owner.pid))
+        handle = os.open(point, os.O_RDONLY)  # in use: no reason to stay
+        owner.kill()
+        await owner.wait()
+        await wait_for(lambda: not listed(supervisor))
+        os.close(handle)
+        with pytest.raises(SetupError, match=f"the process {owner.pid} that asked for a mount is not there"):
+            await supervisor.answer(Mount(spec=spec(point), owner_pid=owner.pid))
+        # and one that is unmounted first leaves nothing that watches
+        await supervisor.answer(Mount(spec=spec(point), owner_pid=os.getpid()))
+        await supervisor.answer(Unmount(mountpoint=str(point)))
+        assert listed(supervisor) == []

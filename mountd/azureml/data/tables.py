@@ -1,0 +1,175 @@
+"""Reads files into one pandas data frame, by the rules of tabular datasets.
+
+- What is empty, blank or NaN is null: NaN in numbers, NaT in times, None in text.
+- A column of text becomes whole numbers, numbers, truth values or times if every value of it that is not null is one.
+- The files are downloaded first, to a directory that is gone when they have been read.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mountd.azureml import blocking
+from mountd.azureml.exceptions import UserErrorException
+from mountd.catalog.model import Location
+
+try:
+    import numpy as np
+    import pandas as pd
+except ImportError as error:
+    raise UserErrorException(
+        f"Tabular datasets need pandas ({error.name} is not installed); install it with `pip install mountd[tabular]`."
+    ) from None
+
+# Everything that imports trio, and pyarrow, is imported where it is needed.
+# ruff: noqa: PLC0415
+
+_NULLS = ["", "NaN", "nan", "NAN"]
+_TRUTHS = {"true": True, "false": False}
+_TIME = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
+
+
+def read(location: Location, paths: Sequence[str], form: str, options: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of all files of `location`, one file after the other.
+
+    Args:
+        location: where they are.
+        paths: each file's path there.
+        form: delimited, parquet or jsonlines.
+        options: how that is read.
+
+    Raises:
+        UserErrorException: a file is not of this form.
+        MountdError: the files could not be fetched.
+    """
+    from mountd.modes.download import download
+    from mountd.transfer.progress import Progress
+
+    with tempfile.TemporaryDirectory(prefix="mountd-table-") as directory:
+        target = Path(directory)
+        report = blocking.run(lambda: download(location, target, overwrite=True, progress=Progress()))
+        report.check_complete(f"download of {location.source}")
+        frames = [_read_file(target / path, path, form, options) for path in paths]
+    frames = [frame for frame in frames if len(frame.columns)]
+    if not frames:
+        return pd.DataFrame()
+    whole = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    names = whole.columns
+    whole = pd.concat([_settled(whole.iloc[:, place], options) for place in range(len(names))], axis=1)
+    whole.columns = names
+    return _rows(whole, options.get("rows", []))
+
+
+def _read_file(file: Path, name: str, form: str, options: Mapping[str, Any]) -> pd.DataFrame:
+    try:
+        if form == "delimited":
+            frame = _delimited(file, options)
+        elif form == "parquet":
+            frame = _parquet(file)
+        else:
+            frame = _json_lines(file, options)
+    except (ValueError, LookupError) as error:  # what pandas, pyarrow and codecs raise for what they cannot read
+        raise UserErrorException(f"{name}: cannot be read as {form}: {' '.join(str(error).split())}") from None
+    if options.get("include_path"):
+        frame.insert(0, "Path", f"/{name}")
+    return frame
+
+
+def _delimited(file: Path, options: Mapping[str, Any]) -> pd.DataFrame:
+    if not file.stat().st_size:
+        return pd.DataFrame()
+    frame = pd.read_csv(
+        file,
+        sep=options.get("separator", ","),
+        header=0 if options.get("header", True) else None,
+        dtype=object,
+        keep_default_na=False,
+        na_values=[] if options.get("empty_as_string") else _NULLS,
+        encoding=options.get("encoding", "utf8"),
+        engine="c" if len(options.get("separator", ",")) == 1 else "python",
+    )
+    if not options.get("header", True):
+        frame.columns = pd.Index([f"Column{number}" for number in range(1, len(frame.columns) + 1)])
+    return frame
+
+
+def _parquet(file: Path) -> pd.DataFrame:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise UserErrorException("Parquet files need pyarrow; install it with `pip install mountd[tabular]`.") from None
+    return parquet.ParquetFile(file).read().to_pandas()
+
+
+def _json_lines(file: Path, options: Mapping[str, Any]) -> pd.DataFrame:
+    rows = []
+    with file.open(encoding=options.get("encoding", "utf8")) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError("it is no object")  # noqa: TRY004 - handled as the rest that is wrong
+            except ValueError as error:
+                if options.get("invalid_lines") == "drop":
+                    continue
+                raise ValueError(f"line {number}: {error}") from None
+            rows.append(row)
+    return pd.DataFrame.from_records(rows)
+
+
+def _settled(column: "pd.Series[Any]", options: Mapping[str, Any]) -> "pd.Series[Any]":
+    """Return `column` with its nulls and, if all of its values are texts of one type, with that type."""
+    if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
+        return column
+    values = column.astype(object)
+    texts = values.map(lambda value: isinstance(value, str))
+    blank = values.isna()
+    if not options.get("empty_as_string"):
+        blank |= texts & values.map(lambda value: isinstance(value, str) and not value.strip())
+    values = values.where(~blank, None)
+    if options.get("infer_column_types", False) and bool((texts | blank).all()):
+        return _typed(values, values[~blank])
+    return values
+
+
+def _typed(column: "pd.Series[Any]", there: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return `column`, whose values `there` are not null, as numbers, truth values or times if they all are."""
+    if there.empty:
+        return column
+    text = there.astype(str).str.strip()
+    if text.str.fullmatch(r"[+-]?\d{1,18}").all():
+        whole = len(there) == len(column)
+        return pd.to_numeric(column.str.strip()) if whole else column.map(_number).astype(np.float64)
+    if text.str.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?[iI]nf(?:inity)?").all():
+        return column.map(_number).astype(np.float64)
+    lower = text.str.lower()
+    if lower.isin(list(_TRUTHS)).all():
+        truths = column.map(lambda value: None if value is None else _TRUTHS[value.strip().lower()])
+        return truths.astype(bool) if len(there) == len(column) else truths
+    if text.str.fullmatch(_TIME).all():
+        try:
+            return pd.to_datetime(column, format="ISO8601")
+        except ValueError:
+            return column  # a 31st of February, or zones that differ: text after all
+    return column
+
+
+def _number(value: str | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _rows(frame: pd.DataFrame, steps: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    for step in steps:
+        match step:
+            case ["take", count]:
+                frame = frame.iloc[:count]
+            case ["skip", count]:
+                frame = frame.iloc[count:]
+            case ["part", start, stop, seed]:
+                drawn = np.random.default_rng(seed).random(len(frame))
+                frame = frame[(drawn >= start) & (drawn < stop)]
+    return frame.reset_index(drop=True) if steps else frame

@@ -1,0 +1,25 @@
+"""docs/PAGES.md is what a run of these tests writes."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from tests.pages.cases import CASES, PAGE, render
+
+
+def proofs():
+    """Return the tests of each case, from the source: all of them pass, or the suite does not."""
+    found = defaultdict(dict)
+    for file in sorted(Path(__file__).parent.glob("test_*.py")):
+        for names, test in re.findall(r"^@case\(([^)]*)\)\ndef (\w+)", file.read_text(), re.MULTILINE):
+            for name in re.findall(r"C\d\d", names):
+                found[name][f"{file.name}::{test}"] = True
+    return found
+
+
+def test_every_case_has_a_proof():
+    assert set(proofs()) == set(CASES)
+
+
+def test_the_page_is_up_to_date():
+    assert PAGE.read_text() == render(proofs())
