@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.support.run_node",
     "tests.support.raw_http",
     "tests.support.stores",
+    "tests.support.web_origin",
 ]
 
 # By default an example that takes more than 200 ms fails its test: on a busy machine any may, and none is about time.

@@ -60,7 +60,8 @@ def parse_web_url(text: str) -> WebAddress:
     match = _URL.fullmatch(text)
     address = split_host(match[3]) if match else None
     if match is None or address is None or not is_utf8(text):
-        raise _refused(text, "its host is missing or malformed")
+        # what looks like a host may be the half of a password
+        raise UsageError(f"{text.partition(':')[0]}://***: its host is missing or malformed")
     if match[6]:
         raise _refused(text, "write %23 for a # in a name, and leave out what only a browser needs")
     scheme, user, path, query = match[1].lower(), match[2], match[4], match[5] or ""

@@ -35,6 +35,8 @@ _MOVED_ON = {400, 401, 403, 404, 405, 410}
 """Answers of where a redirect led a minute ago that say nothing about the file: a signed URL has run out, say."""
 _WORTH_READING = 64 << 10
 """A rest of at most so many bytes is read for the connection's sake; a longer one costs more than a new one."""
+_WORTH_WAITING_S = 0.5
+"""For such a rest."""
 _USER_AGENT = f"mountd/{version('mountd')}"
 _FAILURES = (OSError, http.client.HTTPException, ValueError, UnicodeError)
 
@@ -110,6 +112,7 @@ class WebAnswer:
 
     def _finish(self) -> None:
         rest = self._response.length
+        self._connection.until = min(self._connection.until, time.monotonic() + _WORTH_WAITING_S)
         with contextlib.suppress(*_FAILURES):
             if self._response.isclosed() or (rest is not None and rest <= _WORTH_READING):
                 self._response.read()
@@ -257,6 +260,9 @@ class WebClient:
         try:
             self._send(connection, target, headers)
             response = connection.getresponse()
+            if connection.ended:
+                response.close()
+                raise ConnectionError
         except _FAILURES as error:
             connection.close()
             if connection.used and isinstance(error, ConnectionError | http.client.BadStatusLine):

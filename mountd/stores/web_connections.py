@@ -170,6 +170,8 @@ class Connection(http.client.HTTPConnection):
         self.idle_since = 0.0
         self.used = False
         """An answer came through it before."""
+        self.ended = False
+        """The server sends no more; `http.client` takes a head that ends there for a whole one."""
         self._stall_s = timeouts.stall_s
         self._tls = tls
         self.proxy_headers: dict[str, str] = {}
@@ -249,7 +251,9 @@ class _BoundedReader(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer") -> int | None:
         self._inner.settimeout(self._connection.seconds_left())
-        return self._raw.readinto(buffer)
+        got = self._raw.readinto(buffer)
+        self._connection.ended = got == 0
+        return got
 
     def close(self) -> None:
         super().close()
