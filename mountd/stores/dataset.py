@@ -15,7 +15,8 @@ from mountd.errors import ChangedError, IsDirectoryError, NotFoundError, ReadOnl
 from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, Store, Upload
 from mountd.units import ETag
 
-PAGE_LIMIT = 5000
+PAGE_LIMIT = 1000
+"""A page costs no request but 5 us of processor time an entry, during which nobody else is served."""
 _REMEMBERED = 1024
 """Files whose place in the listing is at hand: those that are read just now."""
 
@@ -57,6 +58,8 @@ class DatasetStore:
         self._hidden = {hidden.path: hidden for hidden in listing.header.hidden}
         self._hidden_before = _anchored(listing)
         self._locate = lru_cache(maxsize=_REMEMBERED)(self._find)
+        self._latest_page: dict[str, int] = {}
+        """The files of the latest page of a walk, which are what its reader will ask about."""
 
     @property
     def name(self) -> str:
@@ -100,6 +103,7 @@ class DatasetStore:
         files = self._listing.files_below(number)
         first = int(marker) if marker else files.start
         last = min(files.stop, first + self._page_limit)
+        self._latest_page = {}
         return Page(list(self._walk(first, last)), [], str(last) if last < files.stop else None)
 
     async def stat(self, key: str) -> ObjectInfo:
@@ -156,7 +160,8 @@ class DatasetStore:
         Raises:
             NotFoundError: there is no such file.
         """
-        member = self._locate(key).member
+        file = self._latest_page.get(key)
+        member = self._locate(key).member if file is None else self._listing.member(file, key)
         return self._places[member.store](member.key)
 
     def _walk(self, first: int, last: int) -> Iterator[ObjectInfo]:
@@ -168,11 +173,15 @@ class DatasetStore:
             for file in range(start, stop):
                 for hidden in self._hidden_before.get(file, ()):
                     yield _hidden_info(hidden)
-                yield self._info(file, prefix + decode(self._listing.file_name(file)))
+                info = self._info(file, prefix + decode(self._listing.file_name(file)))
+                self._latest_page[info.key] = file
+                yield info
             start, directory = stop, directory + 1
 
     def _find(self, key: str) -> "_Located":
-        file = self._listing.find(key)
+        file = self._latest_page.get(key, -1)
+        if file < 0:
+            file = self._listing.find(key)
         if file >= 0:
             return _Located(self._info(file, key), self._listing.member(file, key))
         hidden = self._hidden.get(key)
