@@ -62,7 +62,11 @@ class JobOutput(msgspec.Struct, frozen=True, kw_only=True):
     globs: tuple[str, ...] = ()
     """Which files below the path are uploaded; all if empty."""
     register_as: str | None = None
-    """The data asset that the uploaded data becomes."""
+    """The dataset that the uploaded data becomes a version of, if the run succeeds."""
+    description: str | None = None
+    """Of that dataset."""
+    tags: dict[str, str] = {}
+    """Of that dataset."""
 
     def __repr__(self) -> str:
         return f"JobOutput({self.name})"

@@ -250,7 +250,13 @@ class _Reader:
                     raise self._refused(f"{where}.path", "name the datastore instead of ${{default_datastore}}")
                 if item.type != "uri_file" and not target.endswith("/"):
                     target += "/"
-            yield JobOutput(name=name, target=target, is_file=item.type == "uri_file", register_as=item.name)
+            yield JobOutput(
+                name=name,
+                target=target,
+                is_file=item.type == "uri_file",
+                register_as=item.name,
+                description=item.description,
+            )
 
     def _check_references(self, given: set[str]) -> None:
         needed = slots_of(self._yaml.command)

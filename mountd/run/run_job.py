@@ -17,7 +17,7 @@ import trio
 from mountd.aio.threads import Lane
 from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
-from mountd.errors import MountdError
+from mountd.errors import MountdError, UnsafeError
 from mountd.run.failures import PreparationError
 from mountd.run.job import JobSpec
 from mountd.run.job_plan import plan_job
@@ -28,6 +28,7 @@ from mountd.run.operations import DataOperations
 from mountd.run.plan import RunPlan
 from mountd.run.record import RUN_DIRECTORY_VARIABLE, RUN_ID_VARIABLE, log_path
 from mountd.run.recording import Recording
+from mountd.run.registration import register_outputs
 from mountd.run.session import Outcome, run_session
 from mountd.run.snapshot import SNAPSHOT, is_remote_code
 
@@ -104,6 +105,7 @@ async def _carry_out(
                 output=output,
                 prepare=prepare,
             )
+            outcome = await _register(outcome, job, journal, workspace, environ)
         except MountdError as error:  # through the nursery it would come out as a group
             outcome = error
         finally:
@@ -115,6 +117,18 @@ async def _carry_out(
     if isinstance(outcome, MountdError):
         raise outcome
     return outcome
+
+
+async def _register(
+    outcome: Outcome, job: JobSpec, journal: Journal, workspace: Workspace, environ: Mapping[str, str]
+) -> Outcome:
+    """Register the outputs of a run that succeeded."""
+    if outcome.exit_status != 0 or outcome.canceled:
+        return outcome
+    failure = await Lane("registry", 1).run(
+        partial(register_outputs, job, journal.record.id, workspace=workspace, environ=environ, say=journal.say)
+    )
+    return outcome if failure is None else Outcome(UnsafeError.exit_code, failure)
 
 
 async def _follow(tail: LogTail, show: Callable[[str], None]) -> None:

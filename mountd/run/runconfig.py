@@ -279,7 +279,9 @@ class _Reader:
                 path_on_compute=options.path_on_compute or None,
                 overwrite=upload.overwrite is not False,
                 globs=tuple(globs.patterns or ()),
-                register_as=registration.name,
+                register_as=registration.name or None,
+                description=registration.description,
+                tags=_tags(registration.tags),
             )
 
     def _source(self, where: str, location: _Location) -> str:
@@ -320,6 +322,10 @@ class _Reader:
 
     def _refused(self, field: str, why: str) -> UsageError:
         return UsageError(f"{self._origin}: {field}: {why}")
+
+
+def _tags(given: object) -> dict[str, str]:
+    return {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
 
 
 def _uri(datastore: str, path: str) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from mountd.catalog.dataset import define
+from mountd.catalog.dataset_registry import DatasetRegistry
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeadlineError, ExistsError, NotFoundError
 from mountd.run.environment import Mode
@@ -434,6 +436,36 @@ def test_outputs_by_pattern_and_without_a_target(node, start):
     sent = node.store / "azureml" / directory.name
     assert [str(path.relative_to(sent)) for path in sent.rglob("*") if path.is_file()] == ["models/deep/m.pkl"]
     assert (node.store / "r" / directory.name / "report.html").read_text() == "r\n"
+
+
+def test_an_output_becomes_a_dataset_and_a_dataset_an_input(node, start):
+    first = start(
+        ProgramCommand(words=("sh", "-c", 'echo weights > "$1/w.bin"', "sh", "$model")),
+        outputs=(JobOutput(name="model", register_as="letters", tags={"k": "v"}),),
+    )
+    assert wait(first, timeout_s=PATIENCE_S).status == "Completed", read_log(first)
+    assert "\nRegistered output 'model' as azureml:letters:1.\n" in read_log(first)
+    unnamed = DatasetRegistry(Workspace(node.directory)).save(
+        define([f"{STORE}/paths/train/**/*.txt", f"{STORE}/paths/one/*.csv"], environ={}, cwd=node.directory)
+    )
+    second = start(
+        ProgramCommand(words=("sh", "-c", 'cat "$a/w.bin" "$b/w.bin"; cd "$c" && find . -type f | sort')),
+        inputs=(
+            data(name="a", source="azureml:letters:1"),
+            data(name="b", source="azureml:letters", mode=Mode.DOWNLOAD),
+            data(name="c", source=f"azureml:{unnamed.id}"),
+        ),
+    )
+    assert wait(second, timeout_s=PATIENCE_S).status == "Completed", read_log(second)
+    assert "\nweights\nweights\n./one/file.csv\n./train/a.txt\n./train/deep/b.txt\n" in read_log(second)
+
+
+def test_an_output_that_cannot_be_registered(node, start):
+    output = JobOutput(name="o", register_as="no name")
+    directory = start(ShellCommand(line="echo x > ${{outputs.o}}/x"), outputs=(output,))
+    record = wait(directory, timeout_s=PATIENCE_S)
+    assert (record.status, record.exit_code) == ("Failed", 7)
+    assert record.error.startswith("output 'o': cannot be registered: ")
 
 
 def test_a_command_finds_its_run_and_its_metrics_are_shown(node, start):
