@@ -9,6 +9,7 @@ MountdError                       exit 1  EIO
 │   └── DeadlineError             exit 5  EIO         the time allowed for all tries is over
 ├── NoRoomError                   exit 5  ENOSPC      memory or disk does not allow it
 ├── ChangedError                  exit 5  ESTALE      the object is no longer the version that was asked for
+│   └── GoneError                 exit 5  ESTALE      there is no version of it any more, and there has to be
 ├── CorruptError                  exit 5  EIO         a length or checksum is not what it must be
 ├── BusyError                     exit 6  EBUSY       in use by somebody else
 ├── UnsafeError                   exit 7  EIO         data is not where it was promised
@@ -99,6 +100,10 @@ class ChangedError(MountdError):
 
     errno = _errno.ESTALE
     exit_code = 5
+
+
+class GoneError(ChangedError):
+    """A dataset promises a version of the object, and the object was deleted."""
 
 
 class CorruptError(MountdError):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import trio
 
 from mountd.catalog.packed_listing import HiddenFile, Member, PackedListing, decode
-from mountd.errors import ChangedError, IsDirectoryError, NotFoundError, ReadOnlyError
+from mountd.errors import ChangedError, GoneError, IsDirectoryError, NotFoundError, ReadOnlyError
 from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, Store, Upload
 from mountd.units import ETag
 
@@ -130,8 +130,9 @@ class DatasetStore:
         try:
             chunk = await store.read(member.key, start, length, if_match=info.etag)
         except (ChangedError, NotFoundError) as error:
-            what = "was replaced" if isinstance(error, ChangedError) else "was deleted"
-            raise ChangedError(
+            replaced = isinstance(error, ChangedError)
+            what, kind = ("was replaced", ChangedError) if replaced else ("was deleted", GoneError)
+            raise kind(
                 f"{self._name}: {key}: {what} in {store.name} since the dataset was pinned; put the old version back, "
                 "or register a new version of the dataset"
             ) from error

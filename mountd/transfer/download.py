@@ -82,6 +82,7 @@ async def download_tree(
         moved=tally.moved,
         skipped=tally.skipped,
         resumed=tally.resumed,
+        missing_count=tally.problems.missing,
         seconds=trio.current_time() - started,
         problem_count=tally.problems.count,
         problems=tuple(tally.problems.kept),

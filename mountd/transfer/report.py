@@ -19,6 +19,8 @@ class Problem:
     name: str
     """The object's key or the local path."""
     reason: str
+    missing: bool = False
+    """It was listed, and is gone."""
 
 
 @dataclass(slots=True)
@@ -26,13 +28,15 @@ class Problems:
     """Collects problems; counts them all, keeps the first `PROBLEMS_KEPT`."""
 
     count: int = 0
+    missing: int = 0
     kept: list[Problem] = field(default_factory=list)
 
-    def add(self, name: str, reason: str) -> None:
-        """Note that `name` was not transferred."""
+    def add(self, name: str, reason: str, *, missing: bool = False) -> None:
+        """Note that `name` was not transferred; `missing`: there is nothing to transfer any more."""
         self.count += 1
+        self.missing += missing
         if len(self.kept) < PROBLEMS_KEPT:
-            self.kept.append(Problem(name=name, reason=reason))
+            self.kept.append(Problem(name=name, reason=reason, missing=missing))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,8 @@ class DownloadReport(TransferReport):
 
     resumed: int
     """Files that an interrupted run before this one had finished and that are still right (with overwriting only)."""
+    missing_count: int
+    """Problems with objects that were listed and are gone."""
     single_file: Path | None
     """The local file if SOURCE was one object."""
 

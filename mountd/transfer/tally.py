@@ -1,6 +1,6 @@
 """Counts what becomes of the files of one run, and ends the run when failures show that it cannot go on."""
 
-from mountd.errors import MountdError, NoRoomError
+from mountd.errors import GoneError, MountdError, NoRoomError, NotFoundError
 from mountd.transfer.progress import Progress
 from mountd.transfer.report import Problems, reason_of
 
@@ -45,9 +45,9 @@ class Tally:
         self.skipped += 1
         self.progress.left_alone(name)
 
-    def refuse(self, name: str, reason: str) -> None:
-        """Count a file that cannot be transferred, whoever tries."""
-        self.problems.add(name, reason)
+    def refuse(self, name: str, reason: str, *, missing: bool = False) -> None:
+        """Count a file that cannot be transferred, whoever tries; `missing`: it is not there any more."""
+        self.problems.add(name, reason, missing=missing)
         self.progress.failed += 1
 
     def fail(self, name: str, error: MountdError) -> None:
@@ -59,7 +59,7 @@ class Tally:
         self.unfinished = True
         if isinstance(error, NoRoomError):
             raise error
-        self.refuse(name, reason_of(error))
+        self.refuse(name, reason_of(error), missing=isinstance(error, NotFoundError | GoneError))
         if isinstance(error, self._telling):
             self._failures += 1
             if self._failures >= self._limit:

@@ -192,9 +192,9 @@ class Run(PartlyAbsent):
                 found.setdefault(metric.name, []).append(metric.value)
         return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
 
-    def tag(self, key: str, value: str = "") -> None:
+    def tag(self, key: str, value: str | None = None) -> None:
         """Set a tag of the run."""
-        metrics.append_tag(self._directory, key, str(value))
+        metrics.append_tag(self._directory, key, "" if value is None else str(value))
 
     def get_tags(self) -> dict[str, str]:
         """Return the run's tags."""
@@ -273,7 +273,7 @@ class OfflineRun(PartlyAbsent):
             if name in {None, key}
         }
 
-    def tag(self, key: str, value: str = "") -> None:
+    def tag(self, key: str, value: str | None = None) -> None:
         """Do nothing: there is no run to tag."""
 
     def get_tags(self) -> dict[str, str]:

@@ -21,6 +21,7 @@ from mountd.catalog.dataset_registry import DatasetRegistry
 from mountd.catalog.dataset_yaml import RegisteredDataset
 from mountd.catalog.model import Location
 from mountd.catalog.resolve import dataset_location
+from mountd.observe.redaction import redact
 
 _IN_DATASTORE = "azureml://datastores/"
 _log = logging.getLogger(__name__)
@@ -110,13 +111,15 @@ class AbstractDataset(PartlyAbsent):
             self.description if description is None else description, self.tags if tags is None else tags
         )
 
-    def add_tags(self, tags: dict[str, str]) -> Self:
+    def add_tags(self, tags: dict[str, str] | None = None) -> Self:
         """Add or replace tags; errors as in `update`."""
-        return self._updated(self.description, {**self.tags, **tags})
+        return self._updated(self.description, {**self.tags, **(tags or {})})
 
-    def remove_tags(self, tags: list[str]) -> Self:
+    def remove_tags(self, tags: list[str] | None = None) -> Self:
         """Remove the tags of these names; errors as in `update`."""
-        return self._updated(self.description, {key: value for key, value in self.tags.items() if key not in tags})
+        return self._updated(
+            self.description, {key: value for key, value in self.tags.items() if key not in (tags or [])}
+        )
 
     def unregister_all_versions(self) -> None:
         """Forget all versions of its name; the files stay where they are.
@@ -202,7 +205,7 @@ def seed_or_random(seed: int | None) -> int:
 
 def _shown_path(path: str) -> str:
     if not path.startswith(_IN_DATASTORE):
-        return path.partition("?")[0]
+        return redact(path.partition("?")[0])  # web servers have tokens under any name
     datastore, _, below = path.removeprefix(_IN_DATASTORE).partition("/paths/")
     return f"('{datastore}', '{unquote(below)}')"
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +66,11 @@ class FileDataset(AbstractDataset):
                     )
         location = self.location()
         report = blocking.run(lambda: download(location, Path(target), overwrite=True, progress=Progress()))
-        if not ignore_not_found:
-            report.check_complete(f"download of {location.source}")
-            return wanted
-        return [path for path in wanted if os.path.lexists(path)]
+        if not ignore_not_found or report.problem_count > report.missing_count:
+            telling = [problem for problem in report.problems if not (ignore_not_found and problem.missing)]
+            replace(report, problems=tuple(telling) or report.problems).check_complete(f"download of {location.source}")
+        gone = {os.path.join(target, problem.name) for problem in report.problems if problem.missing}
+        return [path for path in wanted if path not in gone and os.path.lexists(path)]
 
     def mount(self, mount_point: str | None = None, **kwargs: Any) -> MountContext:
         """Return a context that mounts the files: `with`, or `start()` and `stop()`.

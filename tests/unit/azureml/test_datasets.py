@@ -10,6 +10,7 @@ from mountd.azureml.core import Dataset
 from mountd.azureml.data.data_reference import DataReference
 from mountd.azureml.data.datapath import DataPath
 from mountd.azureml.exceptions import UserErrorException
+from mountd.errors import MountdError
 
 
 @pytest.fixture
@@ -75,8 +76,8 @@ def test_it_reads_as_in_azure_ml(dataset, workspace):
         "tags": {"k": "v"},
         "workspace": str(workspace),
     }
-    assert json.loads(str(Dataset.File.from_files("https://host/a.csv?token=secret")).partition("\n")[2]) == {
-        "source": ["https://host/a.csv"],
+    assert json.loads(str(Dataset.File.from_files("https://u:secret@host/a.csv?token=x")).partition("\n")[2]) == {
+        "source": ["https://***@host/a.csv"],
         "definition": ["GetFiles"],
     }
 
@@ -129,6 +130,19 @@ def test_download(dataset, nowhere, monkeypatch):
     assert dataset.download("out", overwrite=True) == found
     elsewhere = dataset.take(1).download()
     assert [os.path.basename(path) for path in elsewhere] == ["a.txt"]
+
+
+def test_what_is_gone_may_be_left_out(dataset, workspace, nowhere):
+    kept = dataset.register(workspace, "letters")
+    assert len(kept.to_path()) == 3
+    (nowhere / ".azureml" / "storage" / "workspaceblobstore" / "d" / "a.txt").unlink()
+    with pytest.raises(MountdError, match=r"a\.txt"):
+        kept.download("out")
+    found = kept.download("out", overwrite=True, ignore_not_found=True)
+    assert [os.path.basename(path) for path in found] == ["b.jpg", "c.jpg"]
+    (nowhere / ".azureml" / "storage" / "workspaceblobstore" / "d" / "sub" / "b.jpg").write_text("changed")
+    with pytest.raises(MountdError, match=r"b\.jpg"):
+        kept.download("other", ignore_not_found=True)
 
 
 def test_parts(dataset):

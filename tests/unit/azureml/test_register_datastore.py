@@ -2,6 +2,7 @@
 
 import json
 import logging
+import traceback
 
 import pytest
 
@@ -53,6 +54,14 @@ def test_a_key_is_the_one_that_counts(workspace):
 def test_a_wrong_value_is_named(workspace):
     with pytest.raises(UserErrorException, match="container_name: must be a container's"):
         Datastore.register_azure_blob_container(workspace, **BLOB | {"container_name": "No"})
+
+
+def test_a_secret_is_in_no_message(workspace):
+    secret = "not base64: hunter2"
+    with pytest.raises(UserErrorException, match="account_key: is not an account key") as caught:
+        Datastore.register_azure_blob_container(workspace, **BLOB, account_key=secret)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    assert list(workspace.datastores) == ["workspaceblobstore", "workspacefilestore"]
 
 
 def test_upload_without_a_credential(workspace, nowhere):

@@ -1,5 +1,6 @@
 """Upload and download of datastores: what arrives, and the lines that people parse."""
 
+import asyncio  # noqa: TID251 - notebooks run on it
 import logging
 import re
 
@@ -111,6 +112,17 @@ def test_a_source_that_is_no_directory(workspace, data):
         UserErrorException, match=r"relative_root: 'other' is not part of the file_path: 'data/a\.txt'\."
     ):
         datastore.upload_files(["data/a.txt"], relative_root="other")
+
+
+def test_in_a_notebook(workspace, data):
+    """There an asyncio loop runs in the same thread."""
+
+    async def cell():
+        datastore = workspace.get_default_datastore()
+        datastore.upload("data", show_progress=False)
+        return datastore.download("out", show_progress=False)
+
+    assert asyncio.run(cell()) == 3
 
 
 async def test_below_a_trio_loop(workspace, data):

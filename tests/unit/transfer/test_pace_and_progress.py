@@ -157,6 +157,7 @@ def report(**changes):
         "size": 3 * MIB,
         "moved": 2 * MIB,
         "skipped": 0,
+        "missing_count": 0,
         "resumed": 0,
         "seconds": 2.0,
         "problem_count": 0,
