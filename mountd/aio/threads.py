@@ -3,33 +3,131 @@
 Every blocking call of the process goes through a `Lane`: a named limit on how many run at once. A cancelled caller
 leaves at once; its call runs on in the thread until the call's own timeouts end it, and keeps its place in the lane
 until then, so the number of threads never exceeds the limit. Whoever passes a call here sees to it that it ends.
+
+A lane has threads of its own, instead of trio's: results that are ready together wake the loop once, and a call costs
+neither a task's context nor a cancel status (an eighth to a fifth less processor time for each small file). Calls see
+no context variables of the caller, and cannot call back into trio.
 """
 
+import threading
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
 
+import outcome
 import trio
 
 T = TypeVar("T")
 
+IDLE_S = 5.0
+"""A thread that had nothing to do for so long ends."""
+
+
+class _Call(Generic[T]):
+    """One call, from `Lane.run` until its thread is free again."""
+
+    __slots__ = ("args", "function", "result", "task", "token")
+
+    def __init__(self, function: Callable[..., T], args: tuple[object, ...]) -> None:
+        self.function = function
+        self.args = args
+        self.token = trio.lowlevel.current_trio_token()
+        self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        """Who waits; None once nobody does."""
+        self.result: outcome.Outcome[T] | None = None
+
 
 class Lane:
-    """A named limit for blocking calls of one kind."""
+    """A named limit for blocking calls of one kind.
+
+    Invariant, under `_lock`: `_unfinished` calls are queued or running, and as long as it is not 0, `_threads` is
+    at least 1 and at most `limit`.
+    """
 
     def __init__(self, name: str, limit: int) -> None:
         self.name = name
-        self._limiter = trio.CapacityLimiter(limit)
+        self._limit = limit
+        self._queue: SimpleQueue[_Call[Any]] = SimpleQueue()
+        self._lock = threading.Lock()
+        """Held for a few assignments, never for a call."""
+        self._threads = 0
+        self._unfinished = 0
+        self._finished: list[_Call[Any]] = []
+        """Calls whose callers are yet to be told; while there are any, their loop has been asked to do it."""
+        self._token: trio.lowlevel.TrioToken | None = None
+        """The loop of the calls in `_finished`. A store may be closed in another loop than it was used in."""
 
     async def run(self, call: Callable[..., T], *args: object) -> T:
         """Run `call(*args)` in a thread and return its result; waits for a place in the lane first."""
-        return await trio.to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=self._limiter)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        made = _Call(call, args)
+        with self._lock:
+            if made.token is not self._token:
+                self._token = made.token
+                self._finished = []  # of a loop that is over, and will not tell them any more
+            self._unfinished += 1
+            starting = self._threads < min(self._unfinished, self._limit)
+            self._threads += starting
+            self._queue.put(made)
+        if starting:
+            self._start_thread()
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            made.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        return await trio.lowlevel.wait_task_rescheduled(abort)  # type: ignore[no-any-return] # the call's result
 
     @property
     def limit(self) -> int:
         """How many calls may run at once."""
-        return int(self._limiter.total_tokens)
+        return self._limit
 
     @property
     def busy(self) -> int:
         """How many calls run now."""
-        return self._limiter.borrowed_tokens
+        return min(self._unfinished, self._limit)
+
+    def _start_thread(self) -> None:
+        try:
+            threading.Thread(target=self._work, name=f"mountd {self.name}", daemon=True).start()
+        except BaseException:
+            with self._lock:
+                self._threads -= 1
+            raise
+
+    # ---- in threads
+
+    def _work(self) -> None:
+        while True:
+            try:
+                call = self._queue.get(timeout=IDLE_S)
+            except Empty:
+                with self._lock:
+                    if self._queue.empty():  # else a call came in this very moment, counting on this thread
+                        self._threads -= 1
+                        return
+                continue
+            if call.task is not None:  # whoever is cancelled while waiting for a place never runs
+                call.result = outcome.capture(call.function, *call.args)
+            with self._lock:
+                self._unfinished -= 1
+                current = call.token is self._token
+                waking = current and not self._finished
+                if current:
+                    self._finished.append(call)
+            if waking:
+                with suppress(trio.RunFinishedError):  # then nobody waits any more
+                    call.token.run_sync_soon(self._deliver)
+            del call  # an idle thread keeps no result alive
+
+    # ---- in the loop
+
+    def _deliver(self) -> None:
+        with self._lock:
+            finished, self._finished = self._finished, []
+        for call in finished:
+            if call.task is not None and call.result is not None:
+                trio.lowlevel.reschedule(call.task, call.result)
+                call.task = None

@@ -5,9 +5,9 @@
 - Every byte held or on its way is charged to the budget before its request is sent.
 - Fetches for waiting readers may evict anything not pinned; fetching ahead evicts only what is spent: bytes that were
   delivered, and those that the last user of their object left behind.
-- What to evict first: spent extents, the oldest first, then the least recently used.
-- Of the parts of streams only the last few delivered ones are kept: the kernel's page cache has them, and a buffer
-  that is used again at once costs no page faults (a cold sequential read gains a third).
+- What to evict first: delivered extents, those left behind, then the least recently used.
+- Only the last few delivered ones are kept at all: the kernel's page cache has them, and a buffer that is used again at
+  once costs no page faults (a cold sequential read gains a third, small files a fifth).
 
 No lock: all state is touched by the trio loop only, between checkpoints marked "no await" where it matters.
 """
@@ -23,10 +23,8 @@ from mountd.cache.version import Fetch, ObjectVersion
 from mountd.errors import ChangedError, CorruptError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
 
-STREAM_PART = 1 * MIB
-"""Delivered extents from this size on count as parts of streams."""
-KEEP_STREAMED = 64 * MIB
-"""Bytes of delivered stream parts that are kept."""
+KEEP_DELIVERED = 16 * MIB
+"""Bytes that are kept of extents that were delivered to their end."""
 SMALLEST_CHARGE = 4 * KIB
 """What the smallest extent counts for: its Python objects are not free either."""
 
@@ -88,10 +86,11 @@ class BlockCache:
         self.budget = Budget(limit_bytes, self._reclaim)
         self.counters = CacheCounters()
         self._objects: dict[ObjectVersion, CachedObject] = {}
-        # Held extents by when they were last used, oldest first; delivered ones apart.
-        self._streamed: OrderedDict[Extent, CachedObject] = OrderedDict()
-        self._streamed_bytes = 0
-        self._spent: OrderedDict[Extent, CachedObject] = OrderedDict()
+        # Held extents by when they were last used, oldest first; each is in one of these.
+        self._delivered: OrderedDict[Extent, CachedObject] = OrderedDict()
+        self._delivered_bytes = 0
+        self._left: OrderedDict[Extent, CachedObject] = OrderedDict()
+        """Not delivered to their end, and nobody uses their object."""
         self._fresh: OrderedDict[Extent, CachedObject] = OrderedDict()
 
     def acquire(self, version: ObjectVersion) -> CachedObject:
@@ -109,7 +108,7 @@ class BlockCache:
             # Else what readers of many files leave behind would keep every later stream from fetching ahead.
             for extent in list(found.fresh):
                 self._spend(found, extent)
-                self._spent[extent] = found
+                self._left[extent] = found
         self._forget_if_empty(found)
 
     def read_nowait(self, found: CachedObject, start: int, stop: int) -> memoryview | None:
@@ -235,7 +234,7 @@ class BlockCache:
                 found.fresh[extent] = None
             else:
                 extent.spent = True
-                self._spent[extent] = found
+                self._left[extent] = found
             extent.done.set()
             self.budget.retry_reclaim()
 
@@ -265,21 +264,23 @@ class BlockCache:
 
     def _touch(self, found: CachedObject, extent: Extent, upto: int) -> None:
         """The bytes of `extent` before `upto` are being delivered."""
-        if not extent.spent and upto < extent.stop:
-            self._fresh.move_to_end(extent)
-        elif extent.charged < STREAM_PART:
+        if upto < extent.stop:
             if not extent.spent:
-                self._spend(found, extent)
-                self._spent[extent] = found
-            self._spent.move_to_end(extent)
-        elif not extent.spent:
+                self._fresh.move_to_end(extent)
+            return
+        if extent in self._delivered:
+            self._delivered.move_to_end(extent)
+            return
+        if not extent.spent:
             self._spend(found, extent)
-            self._streamed[extent] = found
-            self._streamed_bytes += extent.charged
-            surplus = self._streamed_bytes - KEEP_STREAMED
-            if surplus > 0:
-                # Not the one at hand: its bytes are still to be handed out, and it is the newest.
-                self.budget.release(self._evict(self._streamed, min(surplus, self._streamed_bytes - extent.charged)))
+        else:
+            del self._left[extent]
+        self._delivered[extent] = found
+        self._delivered_bytes += extent.charged
+        surplus = self._delivered_bytes - KEEP_DELIVERED
+        if surplus > 0:
+            # Not the one at hand: its bytes are still to be handed out, and it is the newest.
+            self.budget.release(self._evict(self._delivered, min(surplus, self._delivered_bytes - extent.charged)))
 
     def _spend(self, found: CachedObject, extent: Extent) -> None:
         extent.spent = True
@@ -287,9 +288,9 @@ class BlockCache:
         del found.fresh[extent]
 
     def _reclaim(self, missing: int, for_reader: bool) -> int:
-        freed = self._evict(self._streamed, missing)
+        freed = self._evict(self._delivered, missing)
         if freed < missing:
-            freed += self._evict(self._spent, missing - freed)
+            freed += self._evict(self._left, missing - freed)
         if freed < missing and for_reader:
             freed += self._evict(self._fresh, missing - freed)
         return freed
@@ -310,8 +311,8 @@ class BlockCache:
             freed += extent.charged
             extent.charged = 0
             self._forget_if_empty(found)
-        if queue is self._streamed:
-            self._streamed_bytes -= freed
+        if queue is self._delivered:
+            self._delivered_bytes -= freed
         for extent, found in reversed(pinned):
             queue[extent] = found
             queue.move_to_end(extent, last=False)

@@ -5,6 +5,7 @@ through arguments or the environment. Whoever starts a worker calls `end` before
 """
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import msgspec
 import trio
 
+from mountd.cache.allocator import with_huge_pages
 from mountd.daemon.connection import Connection, as_stream
 from mountd.errors import MountdError, SetupError, UnavailableError
 from mountd.observe.logs import get_logger
@@ -80,7 +82,12 @@ class WorkerProcess:
             try:
                 # Its own session: Ctrl-C on the terminal is the supervisor's business, which then unmounts in order.
                 process = await trio.lowlevel.open_process(
-                    list(command), stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True, cwd="/"
+                    list(command),
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                    cwd="/",
+                    env=with_huge_pages(os.environ),
                 )
             except OSError as error:
                 raise SetupError(f"cannot start a worker process: {error.strerror}") from None

@@ -1,8 +1,9 @@
 """A Blob container as a flat store.
 
-Reads and HEADs of plain names go through obstore (`azure_reads`), everything else through the SDK's pipeline
-(`azure_rest`); both have the same semantics, timeouts and errors, and neither tries anything twice. Calls run in lanes
-of threads: reads, questions (HEAD, LIST) and writes cannot starve each other.
+Reads of plain names are fetched by the loop itself (`azure_direct`) as long as all goes well and they are not too large
+for it; other reads and HEADs of plain names go through obstore (`azure_reads`), everything else through the SDK's
+pipeline (`azure_rest`). All have the same semantics, timeouts and errors, and none tries anything twice. Calls run in
+lanes of threads: reads, questions (HEAD, LIST) and writes cannot starve each other.
 """
 
 import re
@@ -14,11 +15,13 @@ from mountd.aio.threads import Lane
 from mountd.catalog.model import BlobSpec
 from mountd.errors import ChangedError, CorruptError, IsDirectoryError, NotFoundError, UnavailableError, UsageError
 from mountd.stores import azure_upload
+from mountd.stores.azure_direct import AzureDirect
 from mountd.stores.azure_listing import holds_entries, marks_folder, parse_page
 from mountd.stores.azure_place import Place, Timeouts, can_exist, is_plain
 from mountd.stores.azure_reads import AzureReads
 from mountd.stores.azure_rest import AzureRest
 from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page
+from mountd.stores.loop_http import DeclinedError
 from mountd.units import ETag
 
 PAGE_LIMIT = 5000
@@ -49,6 +52,7 @@ class AzureBlobStore:
         self._place = Place.of(spec)
         self._page_limit = page_limit
         self._fast = AzureReads(spec, timeouts)
+        self._direct = AzureDirect(spec, timeouts)
         self._rest = AzureRest(spec, timeouts, connections=QUESTIONS + WRITES)
         self._reads = Lane("blob reads", READS)
         self._questions = Lane("blob questions", QUESTIONS)
@@ -82,7 +86,20 @@ class AzureBlobStore:
 
     async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:
         """Return the bytes [start, start + length) of `key`."""
-        return await self._reads.run(self._read, key, start, length, if_match)
+        asked = False
+        if length > 0 and can_exist(key) and is_plain(key):
+            try:
+                chunk = await self._direct.get(self._what("read", key), key, start, length, if_match)
+            except DeclinedError:
+                pass
+            except ChangedError:
+                await self.stat(key)  # 412 is also the answer when nothing is there any more
+                raise
+            else:
+                if chunk is not None:
+                    return chunk
+                asked = True
+        return await self._reads.run(self._read, key, start, length, if_match, asked)
 
     async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
         """Write a whole blob at once; the service takes at most 5,000 MiB."""
@@ -98,6 +115,7 @@ class AzureBlobStore:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        self._direct.close()
         await self._writes.run(self._rest.close)
 
     # ---- in threads
@@ -148,13 +166,14 @@ class AzureBlobStore:
             raise IsDirectoryError(f"{what}: a directory, not a blob")
         return answer.info(what, key, size)
 
-    def _read(self, key: str, start: int, length: int, if_match: ETag | None) -> Chunk:
+    def _read(self, key: str, start: int, length: int, if_match: ETag | None, asked: bool) -> Chunk:
+        """Return the bytes; `asked`: the service has just said that none of them exists."""
         what = self._what("read", key)
         if not can_exist(key):
             raise NotFoundError(f"{what}: no blob can have this name")
         askable = length > 0 and not key.endswith("/")
-        for _ in range(_TRIES_AT_THE_END):
-            if askable:
+        for turn in range(_TRIES_AT_THE_END):
+            if askable and not (asked and turn == 0):
                 try:
                     chunk = self._get(what, key, start, length, if_match)
                 except ChangedError:

@@ -64,7 +64,12 @@ class Place:
     def url(self, key: str | None) -> str:
         """Return the URL of the container, or of the blob `key`."""
         container = f"{self.account_url}/{quote(self.container, safe='$')}"
-        return container if key is None else f"{container}/{quote(key, safe='/~')}"
+        return container if key is None else f"{container}/{self.escaped(key)}"
+
+    @staticmethod
+    def escaped(key: str) -> str:
+        """Return `key` as it stands in URLs."""
+        return quote(key, safe="/~")
 
 
 def can_exist(key: str) -> bool:

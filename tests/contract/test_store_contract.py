@@ -466,7 +466,11 @@ async def test_a_deleted_object_is_not_found_whatever_the_etag(backend, store):
 async def test_put_makes_an_object_that_everybody_sees(backend, store):
     info = await store.put("new/deep/object", memoryview(b"hello"))
     assert (info.key, info.size) == ("new/deep/object", 5)
-    assert bytes((await backend.open().read("new/deep/object", 0, 9, if_match=info.etag)).data) == b"hello"
+    reader = backend.open()
+    try:
+        assert bytes((await reader.read("new/deep/object", 0, 9, if_match=info.etag)).data) == b"hello"
+    finally:
+        await reader.aclose()
     assert await children(store) == ([], {"new"})
 
 

@@ -101,3 +101,43 @@ async def test_lanes_do_not_wait_for_each_other():
         await until(lambda: stuck.running == 1)
         assert await free.run(divmod, 3, 2) == (1, 1)
         stuck.go.set()
+
+
+def test_a_lane_serves_one_loop_after_the_other():
+    """A store is used in one loop and closed in another; what the first one left behind is nobody's business."""
+    lane, stuck = Lane("read", 2), Blocking()
+
+    async def leave_one_behind():
+        with trio.move_on_after(0.01):
+            await lane.run(stuck)
+
+    async def use():
+        with trio.fail_after(10):
+            return [await lane.run(divmod, 7, 2) for _ in range(3)]
+
+    trio.run(leave_one_behind)
+    assert trio.run(use) == [(3, 1)] * 3
+    stuck.go.set()
+    assert trio.run(use) == [(3, 1)] * 3
+
+
+async def test_results_that_are_ready_together_all_arrive():
+    lane = Lane("read", 16)
+    results = []
+
+    async def one(number):
+        results.append(await lane.run(divmod, number, 7))
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for number in range(500):
+                nursery.start_soon(one, number)
+    assert sorted(results) == sorted(divmod(number, 7) for number in range(500))
+
+
+async def test_idle_threads_end(monkeypatch):
+    monkeypatch.setattr("mountd.aio.threads.IDLE_S", 0.01)
+    lane = Lane("read", 4)
+    assert await lane.run(divmod, 7, 2) == (3, 1)
+    await until(lambda: not any(thread.name == "mountd read" for thread in threading.enumerate()))
+    assert await lane.run(divmod, 7, 2) == (3, 1)

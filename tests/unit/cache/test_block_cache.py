@@ -69,14 +69,14 @@ def held_bytes(cache):
             assert extent.data is not None
             assert len(extent.data) == extent.stop - extent.start
             assert extent.charged == max(len(extent.data), SMALLEST_CHARGE)
-            queues = [q for q in (cache._fresh, cache._spent, cache._streamed) if extent in q]
+            queues = [q for q in (cache._fresh, cache._left, cache._delivered) if extent in q]
             assert len(queues) == 1
             assert (queues[0] is not cache._fresh) == extent.spent
             charged += extent.charged
         assert found.users or len(found.extents)
-    queued = len(cache._spent) + len(cache._fresh) + len(cache._streamed)
+    queued = len(cache._left) + len(cache._fresh) + len(cache._delivered)
     assert queued == sum(len(found.extents) for found in cache._objects.values())
-    assert cache._streamed_bytes == sum(extent.charged for extent in cache._streamed)
+    assert cache._delivered_bytes == sum(extent.charged for extent in cache._delivered)
     return charged
 
 
@@ -474,7 +474,7 @@ async def test_the_last_resort_is_what_was_used_longest_ago(autojump_clock, make
 
 async def test_of_a_stream_only_the_last_delivered_parts_are_kept(autojump_clock, make_cache, remote, monkeypatch):
     """The kernel has them; what is not delivered, or read at random, stays."""
-    monkeypatch.setattr("mountd.cache.block_cache.KEEP_STREAMED", 6 * MIB)
+    monkeypatch.setattr("mountd.cache.block_cache.KEEP_DELIVERED", 6 * MIB)
     cache = make_cache(256 * MIB)
     found = cache.acquire(a_version(64 * MIB))
     zeros = bytes(found.version.size)
@@ -483,7 +483,7 @@ async def test_of_a_stream_only_the_last_delivered_parts_are_kept(autojump_clock
     held_before = 0
     for at in range(0, 32 * MIB, MIB):
         await cache.read(found, at, at + MIB)
-        assert cache._streamed_bytes <= 6 * MIB
+        assert cache._delivered_bytes <= 6 * MIB
         held_before = cache.budget.used
     await trio.sleep(5)
     assert not found.extents.within(0, 24 * MIB)

@@ -1,0 +1,121 @@
+"""Ranges of a Blob container, fetched by the loop itself; see `loop_http` for why and for what it declines.
+
+Keys must be plain (`azure_place.is_plain`). Requests are signed as the service's documentation has it ("Authorize with
+Shared Key", version 2015-02-21 and later).
+"""
+
+import base64
+import hmac
+import re
+import time
+from email.utils import formatdate
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+import trio
+
+from mountd.catalog.model import AccountKey, BlobSpec, Sas
+from mountd.errors import CorruptError, MountdError, UnavailableError
+from mountd.stores.azure_errors import from_answer, retry_after_s
+from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
+from mountd.stores.base import Chunk
+from mountd.stores.loop_http import Answer, BrokenOffError, DeclinedError, LoopHttp
+from mountd.units import ETag
+
+_CONTENT_RANGE = re.compile(rb"bytes (\d+)--?\d+/(\d+)")
+"""Azurite, asked for one byte at the very end, answers 206 with a range that is none: `bytes 0--1/0`."""
+
+
+class AzureDirect:
+    """Ranges of one container."""
+
+    def __init__(self, spec: BlobSpec, timeouts: Timeouts) -> None:
+        self._place = Place.of(spec)
+        self._http = LoopHttp(
+            spec.account_url,
+            connect_s=timeouts.connect_s,
+            stall_s=timeouts.stall_s,
+            total_s=timeouts.total_s,
+        )
+        self._base_path = urlsplit(self._place.url(None)).path
+        self._key = base64.b64decode(spec.credential.key) if isinstance(spec.credential, AccountKey) else None
+        self._query = f"?{spec.credential.token}" if isinstance(spec.credential, Sas) else ""
+        self._constant = (
+            f"Host: {self._place.host}\r\nUser-Agent: mountd/{version('mountd')}\r\nx-ms-version: {API_VERSION}\r\n"
+        )
+        self._date = (-1, "")
+
+    async def get(self, what: str, key: str, start: int, length: int, if_match: ETag | None) -> Chunk | None:
+        """Return the bytes [start, start + length) of `key`, cut at its end, or None if not one of them exists.
+
+        Raises:
+            DeclinedError: ask in the ordinary way.
+            MountdError: what the service or the connection answered.
+        """
+        if length > self._http.largest or (if_match is not None and not if_match.isprintable()):
+            raise DeclinedError
+        request = self._request(key, f"bytes={start}-{start + length - 1}", if_match)
+        try:
+            answer = await self._http.exchange(request, length)
+        except trio.TooSlowError:
+            failure: MountdError = UnavailableError(
+                f"{what}: cannot reach {self._place.host}: it does not answer in time"
+            )
+        except BrokenOffError:
+            failure = CorruptError(f"{what}: the answer broke off")
+        except OSError:
+            failure = UnavailableError(f"{what}: the connection to {self._place.host} failed")
+        else:
+            if answer.status == 416:
+                return None
+            if answer.status == 206:
+                return self._chunk(what, answer, start, length)
+            failure = self._refusal(what, answer)
+        raise failure
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    @staticmethod
+    def _chunk(what: str, answer: Answer, start: int, length: int) -> Chunk | None:
+        said = _CONTENT_RANGE.fullmatch(answer.headers.get(b"content-range", b""))
+        etag = answer.headers.get(b"etag", b"").decode("latin-1")
+        if said is None or not etag:
+            raise CorruptError(f"{what}: the answer does not say which bytes of which version it holds")
+        first, size = int(said[1]), int(said[2])
+        expected = min(length, size - start)
+        if expected <= 0:
+            return None
+        if first != start or len(answer.body) != expected:
+            raise CorruptError(f"{what}: {len(answer.body)} bytes from {first} came, not the {expected} from {start}")
+        return Chunk(answer.body, quoted(etag), size)
+
+    def _refusal(self, what: str, answer: Answer) -> MountdError:
+        def said(name: bytes) -> str | None:
+            return answer.headers.get(name, b"").decode("latin-1") or None
+
+        wait = retry_after_s(said(b"retry-after"), said(b"x-ms-retry-after-ms"))
+        code = said(b"x-ms-error-code")
+        return from_answer(what, self._place, answer.status, code, retry_after_s=wait)
+
+    def _request(self, key: str, asked: str, if_match: ETag | None) -> bytes:
+        path = f"{self._base_path}/{self._place.escaped(key)}"
+        head = f"GET {path}{self._query} HTTP/1.1\r\n{self._constant}x-ms-range: {asked}\r\n"
+        if if_match is not None:
+            head += f"If-Match: {if_match}\r\n"
+        if self._key is not None:
+            date = self._now()
+            signed = (
+                f"GET\n\n\n\n\n\n\n\n{if_match or ''}\n\n\n\n"
+                f"x-ms-date:{date}\nx-ms-range:{asked}\nx-ms-version:{API_VERSION}\n/{self._place.account}{path}"
+            )
+            signature = base64.b64encode(hmac.digest(self._key, signed.encode(), "sha256")).decode()
+            head += f"x-ms-date: {date}\r\nAuthorization: SharedKey {self._place.account}:{signature}\r\n"
+        return f"{head}\r\n".encode()
+
+    def _now(self) -> str:
+        second = int(time.time())
+        if self._date[0] != second:
+            self._date = (second, formatdate(second, usegmt=True))
+        return self._date[1]

@@ -1,0 +1,252 @@
+"""Exchanges on the loop's own sockets, against a server that answers with scripted bytes; and with TLS."""
+
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+
+import pytest
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from mountd.stores.loop_http import LARGEST_WITH_TLS, BrokenOffError, DeclinedError, LoopHttp
+from tests.support.raw_http import Scripted, answer
+
+REQUEST = b"GET /object HTTP/1.1\r\nHost: here\r\n\r\n"
+BODY = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def connect():
+    """Makes clients and closes what they keep."""
+    made = []
+
+    def make(url, **timeouts):
+        client = LoopHttp(url, **{"connect_s": 10, "stall_s": 10, "total_s": 20, **timeouts})
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(raw_server, connect):
+    return connect(raw_server.url)
+
+
+async def test_one_connection_serves_many_exchanges(raw_server, client):
+    raw_server.script = [answer(206, BODY, ETag='"1"')]
+    for _ in range(3):
+        got = await client.exchange(REQUEST, len(BODY))
+        assert (got.status, got.headers[b"etag"], bytes(got.body)) == (206, b'"1"', BODY)
+    assert (len(raw_server.requests), len(raw_server._connections)) == (3, 1)
+
+
+@pytest.mark.parametrize("size", [0, 1, 40_000, 3 << 20])
+@pytest.mark.parametrize("room", [0, 1])
+async def test_a_body_is_whole_whatever_its_size(raw_server, client, size, room):
+    body = bytes(range(251)) * (size // 251 + 1)
+    raw_server.script = [answer(200, body[:size])]
+    got = await client.exchange(REQUEST, size + room)
+    assert bytes(got.body) == body[:size]
+
+
+async def test_an_answer_that_comes_in_pieces_is_whole(raw_server, client):
+    raw_server.script = [answer(206, b"some bytes", pause_s=0.001, piece=7, ETag='"1"')]
+    got = await client.exchange(REQUEST, 10)
+    assert (bytes(got.body), got.headers[b"etag"]) == (b"some bytes", b'"1"')
+
+
+async def test_a_connection_that_the_server_closed_is_not_used(raw_server, client):
+    raw_server.script = [answer(200, b"x", then="close")]
+    for _ in range(3):
+        assert bytes((await client.exchange(REQUEST, 1)).body) == b"x"
+    assert (len(raw_server.requests), len(raw_server._connections)) == (3, 3)
+
+
+async def test_a_server_that_says_close_is_taken_at_its_word(raw_server, client):
+    raw_server.script = [answer(200, b"x", Connection="close")]
+    for _ in range(2):
+        await client.exchange(REQUEST, 1)
+    assert len(raw_server._connections) == 2
+
+
+async def test_a_kept_connection_that_dies_without_a_word_is_replaced_once(raw_server, client):
+    raw_server.script = [answer(200, b"x"), Scripted(then="reset"), answer(200, b"y")]
+    assert bytes((await client.exchange(REQUEST, 1)).body) == b"x"
+    assert bytes((await client.exchange(REQUEST, 1)).body) == b"y"
+    assert len(raw_server.requests) == 3
+
+
+async def test_a_new_connection_that_dies_is_an_error(raw_server, client):
+    raw_server.script = [Scripted(then="close")]
+    with pytest.raises(OSError):
+        await client.exchange(REQUEST, 1)
+    assert len(raw_server.requests) == 1
+
+
+@pytest.mark.parametrize("script", [answer(200, b"shor", length=5, then="close"), Scripted(b"HTTP/1.", "reset")])
+async def test_an_answer_that_breaks_off_is_not_asked_for_again(raw_server, client, script):
+    raw_server.script = [answer(200, b"x"), script]
+    await client.exchange(REQUEST, 5)
+    with pytest.raises(BrokenOffError):
+        await client.exchange(REQUEST, 5)
+    assert len(raw_server.requests) == 2
+
+
+async def test_what_is_no_http_is_an_answer_broken_off(raw_server, client):
+    raw_server.script = [Scripted(b"SSH-2.0-server\r\n\r\n", "close")]
+    with pytest.raises(BrokenOffError):
+        await client.exchange(REQUEST, 5)
+
+
+async def test_a_body_longer_than_asked_for_is_left_out_and_its_connection_closed(raw_server, client):
+    raw_server.script = [answer(503, bytes(10_000), Retry_After="7")]
+    for _ in range(2):
+        got = await client.exchange(REQUEST, 10)
+        assert (got.status, len(got.body), got.headers[b"retry-after"]) == (503, 0, b"7")
+    assert len(raw_server._connections) == 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nA: " + b"a" * 9000,
+    ],
+)
+async def test_another_framing_is_declined(raw_server, client, head):
+    raw_server.script = [Scripted(head)]
+    with pytest.raises(DeclinedError):
+        await client.exchange(REQUEST, 10)
+
+
+async def test_a_server_that_is_not_there_is_declined_and_left_alone(connect):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    client = connect(f"http://127.0.0.1:{port}")
+    with pytest.raises(DeclinedError):
+        await client.exchange(REQUEST, 10)
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        with pytest.raises(DeclinedError):
+            await client.exchange(REQUEST, 10)
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody came
+            listener.accept()
+
+
+async def test_what_is_too_long_or_behind_a_proxy_is_declined(raw_server, client, connect, monkeypatch):
+    with pytest.raises(DeclinedError):
+        await client.exchange(REQUEST, client.largest + 1)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(DeclinedError):
+        await connect(raw_server.url).exchange(REQUEST, 1)
+    assert raw_server.requests == []
+
+
+@pytest.mark.parametrize("body", [b"", b"some"])
+async def test_a_server_that_stands_still_is_too_slow(raw_server, connect, body):
+    raw_server.script = [answer(200, body, length=10, then="hang")]
+    with pytest.raises(trio.TooSlowError), trio.fail_after(5):
+        await connect(raw_server.url, stall_s=0.1).exchange(REQUEST, 10)
+
+
+async def test_a_server_that_dribbles_is_too_slow_in_the_end(raw_server, connect):
+    raw_server.script = [answer(200, bytes(5000), pause_s=0.05, piece=100)]
+    with pytest.raises(trio.TooSlowError), trio.fail_after(5):
+        await connect(raw_server.url, stall_s=2, total_s=0.3).exchange(REQUEST, 5000)
+
+
+async def test_a_cancelled_exchange_leaves_no_connection_for_the_next(raw_server, client):
+    raw_server.script = [answer(200, b"ol", length=3, then="hang"), answer(200, b"new")]
+    with trio.move_on_after(0.05):
+        await client.exchange(REQUEST, 3)
+    assert bytes((await client.exchange(REQUEST, 3)).body) == b"new"
+    assert len(raw_server._connections) == 2
+
+
+# ---- TLS
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for 127.0.0.1 that signs itself, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "here")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "here.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.fixture
+def tls_server(certificate):
+    """Answers every request with `BODY`; yields its URL and the number of handshakes that worked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    listener = socket.create_server(("127.0.0.1", 0))
+    handshakes = []
+    reply = b"HTTP/1.1 206 Because\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+    def serve():
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            with plain:
+                try:
+                    with context.wrap_socket(plain, server_side=True) as connection:
+                        handshakes.append(1)
+                        while connection.recv(4096):
+                            connection.sendall(reply)
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"https://127.0.0.1:{listener.getsockname()[1]}", handshakes
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(10)
+
+
+async def test_tls_with_a_trusted_certificate(tls_server, certificate, connect, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    url, handshakes = tls_server
+    client = connect(url)
+    assert client.largest == LARGEST_WITH_TLS
+    for _ in range(3):
+        assert bytes((await client.exchange(REQUEST, len(BODY))).body) == BODY
+    assert len(handshakes) == 1
+    client.close()
+
+
+async def test_tls_with_another_certificate_is_declined(tls_server, connect):
+    url, handshakes = tls_server
+    with pytest.raises(DeclinedError):
+        await connect(url).exchange(REQUEST, len(BODY))
+    assert handshakes == []
