@@ -32,20 +32,6 @@ def test_a_web_file_is_mounted_as_the_only_file_and_its_token_shows_nowhere(moun
     assert any(TOKEN in line for line in nginx.requests())
 
 
-def test_a_replaced_file_is_seen_anew_and_an_open_one_keeps_its_version(mountd, nginx, file, tmp_path):
-    mountd.mount(f"{nginx.urls['plain']}/table%20one.csv", tmp_path / "point", "-o", "attr_ttl=0")
-    shown = tmp_path / "point" / "table one.csv"
-    old = file.read_bytes()
-    with shown.open("rb", buffering=0) as opened:
-        assert opened.read(10) == old[:10]
-        new = file.with_name("new")
-        new.write_bytes(b"new")
-        os.utime(new, (1_700_000_009, 1_700_000_009))
-        new.replace(file)
-        assert shown.read_bytes() == b"new"
-        assert opened.read(100) == old[10:110]
-
-
 def test_certificates_are_those_of_the_environment(mountd, nginx, file, tmp_path):
     url = f"{nginx.urls['tls']}/table%20one.csv"
     done = mountd.run("mount", url, tmp_path / "point", check=4)
