@@ -69,6 +69,7 @@ def test_a_run_from_its_inputs_to_its_outputs(run, mountd):
         """
 data = Dataset.File.from_files((store, 'letters')).register(ws, 'letters')
 output = OutputFileDatasetConfig('model', (store, 'models/{run-id}')).as_upload()
+output = output.register_on_complete('model', tags={'a': 'b'})
 config = ScriptRunConfig('code', 'train.py', ['--out', output, data.as_named_input('letters').as_mount()])
 config.run_config.environment_variables['MINE'] = '1'
 run = experiment.submit(config, tags={'who': 'me'})
@@ -76,7 +77,8 @@ details = run.wait_for_completion(show_output=True)
 print('status', run.get_status(), details['exitCode'])
 print('metrics', run.get_metrics(), run.get_metrics('row'))
 print('tags', sorted(run.get_tags().items()))
-print('model', [open(path).read() for path in Dataset.File.from_files((store, 'models/*/*')).download()])
+model = Dataset.get_by_name(ws, 'model')
+print('model', [open(path).read() for path in model.download()], model.version, model.tags)
 print('portal', run.get_portal_url().startswith('file:///'))
 """
     )
@@ -85,7 +87,7 @@ print('portal', run.get_portal_url().startswith('file:///'))
     assert "\nstatus Completed 0\n" in out
     assert "\nmetrics {'loss': [0.5, 0.25], 'row': {'a': 1}} {'row': {'a': 1}}\n" in out
     assert "\ntags [('stage', 'final'), ('who', 'me')]\n" in out
-    assert "\nmodel ['runs']\n" in out
+    assert "\nmodel ['runs'] 1 {'a': 'b'}\n" in out
     assert out.startswith("RunId: runs_")
     assert "\nExecution Summary\n=================\nRunId: runs_" in out
     assert "runs_" in mountd.run("runs", "list", check=0).stdout

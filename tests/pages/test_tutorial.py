@@ -5,11 +5,13 @@ import re
 
 import pytest
 
+from mountd.catalog.datastore import BlobDatastore, Credentials
+from mountd.catalog.workspace import Workspace
 from mountd.run import metrics
 from tests.pages import tutorial
 from tests.pages.cases import case
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.azurite]
 
 WAIT = """
     run.wait_for_completion(show_output=True)
@@ -18,23 +20,32 @@ WAIT = """
 
 
 @pytest.fixture
-def uploaded(notebook):
-    """The tutorial's directory, its data in the datastore; `said` is what the upload printed."""
+def uploaded(notebook, emulated, azurite_container):
+    """The tutorial's directory, its data uploaded to a Blob container; `said` is what that printed."""
+    default = BlobDatastore(
+        name="workspaceblobstore",
+        account_name=emulated["account"],
+        container_name=azurite_container.name,
+        protocol="http",
+        endpoint=emulated["host"],
+        credentials=Credentials(account_key=emulated["key"]),
+    )
+    Workspace(notebook.directory).add(default, overwrite=True)
     notebook.write({**tutorial.cifar10(8), ".azureml/pytorch-env.yml": tutorial.CONDA, "src/train.py": tutorial.HEAD})
     notebook.said = notebook.run(tutorial.UPLOAD)
     return notebook
 
 
 @case("C25")
-def test_the_upload_prints_what_the_page_shows(uploaded):
+def test_the_upload_prints_what_the_page_shows(uploaded, azurite_container):
     lines = uploaded.said.splitlines()
     assert lines[-1] == "Uploaded 9 files"
     assert re.fullmatch(r"Uploading \./data/cifar-10-\S+", lines[1])
     assert lines[2] == f"Uploaded {lines[1].removeprefix('Uploading ')}, 1 files out of an estimated total of 9"
-    assert sorted(path.name for path in (uploaded.storage / "datasets" / "cifar10").iterdir()) == [
-        "cifar-10-batches-py",
-        "cifar-10-python.tar.gz",
-    ]
+    with azurite_container.client as client:
+        blobs = sorted(client.list_blob_names())
+    assert len(blobs) == 9
+    assert blobs[-1] == "datasets/cifar10/cifar-10-python.tar.gz"
 
 
 @case("C26", "C28")

@@ -193,6 +193,8 @@ def _outputs(data: DataOfRun, workspace: Workspace) -> Iterable[JobOutput]:
             overwrite=config.overwrite,
             globs=config.source_globs,
             register_as=config.registered_name,
+            description=config.registered_description,
+            tags={key: str(value) for key, value in config.registered_tags.items()},
         )
 
 

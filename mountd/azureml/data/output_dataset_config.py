@@ -49,6 +49,8 @@ class OutputFileDatasetConfig(PartlyAbsent):
         self.overwrite = False
         self.source_globs: tuple[str, ...] = ()
         self.registered_name: str | None = None
+        self.registered_description: str | None = None
+        self.registered_tags: dict[str, str] = {}
 
     def as_upload(
         self, overwrite: bool = False, source_globs: str | list[str] | None = None
@@ -75,10 +77,11 @@ class OutputFileDatasetConfig(PartlyAbsent):
     def register_on_complete(
         self, name: str, description: str | None = None, tags: dict[str, str] | None = None
     ) -> "OutputFileDatasetConfig":
-        """Return it, to become the dataset `name` once it is uploaded."""
-        del description, tags
+        """Return it, to become a new version of the dataset `name` once a run that succeeded has uploaded it."""
         other = self._copy()
         other.registered_name = name
+        other.registered_description = description
+        other.registered_tags = dict(tags or {})
         return other
 
     def check(self) -> None:
@@ -96,6 +99,8 @@ class OutputFileDatasetConfig(PartlyAbsent):
         other.overwrite = self.overwrite
         other.source_globs = self.source_globs
         other.registered_name = self.registered_name
+        other.registered_description = self.registered_description
+        other.registered_tags = self.registered_tags
         return other
 
 
