@@ -62,7 +62,7 @@ def resolve(
     """Return the place that `source` names.
 
     Args:
-        source: any SOURCE form of `catalog.source`.
+        source: any SOURCE form of `catalog.source`; with a pattern (`catalog.pattern`) it is a dataset of its own.
         workspace: where datastores are looked up.
         environ: the storage variables of the Azure command line (`AZURE_STORAGE_…`).
         cwd: where relative paths start; absolute.
@@ -73,7 +73,13 @@ def resolve(
         UsageError: `source` is malformed, or of a kind that this version has no store for.
         NotFoundError: no such local path, datastore or workspace.
     """
-    return _Resolver(workspace, environ, must_exist).resolve(source, parse_source(source, environ), cwd)
+    resolver = _Resolver(workspace, environ, must_exist)
+    parsed = parse_source(source, environ)
+    if must_exist and "*" in source and not isinstance(parsed, WebUrl | DataYaml):
+        path = parse_path(source, environ, cwd)
+        if path.pattern:
+            return resolver.dataset(path.text, DatasetDefinition(paths=(source,)), path.text, cwd, None)
+    return resolver.resolve(source, parsed, cwd)
 
 
 def dataset_location(

@@ -176,8 +176,9 @@ def _spec(
     o_options: list[str],
     workspace: Path | None,
 ) -> "MountSpec":
+    from mountd.catalog.model import DatasetSpec
     from mountd.catalog.resolve import resolve
-    from mountd.catalog.source import DatasetReference, DataYaml, parse_source
+    from mountd.catalog.source import DataYaml, parse_source
     from mountd.client import api
     from mountd.config.config_file import read_config
     from mountd.config.options import parse_o_options, settle
@@ -192,7 +193,7 @@ def _spec(
     pin_before_mount(location.store)
     settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
     path = api.real_mountpoint(mountpoint)
-    eager = isinstance(parse_source(source, os.environ), DataYaml | DatasetReference)
+    eager = isinstance(location.store, DatasetSpec) or isinstance(parse_source(source, os.environ), DataYaml)
     return MountSpec(
         name=api.free_name(name or named, path), mountpoint=path, location=location, options=settled, eager=eager
     )

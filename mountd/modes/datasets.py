@@ -6,6 +6,7 @@ is written under its name only if nothing has that name yet. A lock saves the ot
 
 import errno
 import fcntl
+import math
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +20,7 @@ from mountd.aio.threads import Lane
 from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, write_file
 from mountd.catalog.model import DatasetSpec, Location
 from mountd.catalog.packed_listing import PackedListing, read_listing
+from mountd.errors import DeadlineError
 from mountd.stores.dataset_listing import list_dataset
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.open import open_dataset, open_store
@@ -34,18 +36,35 @@ class OpenedPlace(NamedTuple):
     listing: PackedListing | None
 
 
-async def open_place(location: Location, policy: RetryPolicy) -> OpenedPlace:
-    """Return the store of `location`; a dataset is pinned first if it has to be.
+async def open_place(location: Location, policy: RetryPolicy, *, within_s: float = math.inf) -> OpenedPlace:
+    """Return the store of `location`; a dataset is listed first if it has to be.
+
+    Args:
+        location: a store, or a dataset.
+        policy: deadline and pauses of each request.
+        within_s: how long taking a listing may last.
 
     Raises:
         NotFoundError: a dataset's source is not there.
+        DeadlineError: the listing takes longer; says how far it was and what to do.
         MountdError: a dataset's listing cannot be read or taken, or a credential is malformed.
     """
     spec = location.store
     if not isinstance(spec, DatasetSpec):
         return OpenedPlace(open_store(spec, policy=policy), None)
-    listing = await listing_of(spec, policy=policy)
-    return OpenedPlace(open_dataset(spec, listing, policy=policy), listing)
+    found = 0
+
+    def count(files: int) -> None:
+        nonlocal found
+        found = files
+
+    with trio.move_on_after(within_s):
+        listing = await listing_of(spec, policy=policy, progress=count)
+        return OpenedPlace(open_dataset(spec, listing, policy=policy), listing)
+    raise DeadlineError(
+        f"{spec.name}: {found} files were listed within {within_s:g} s, and there are more; pin them beforehand with "
+        + ("`mountd dataset create`" if spec.listing is None else f"`mountd dataset show {spec.name} --files`")
+    )
 
 
 async def listing_of(

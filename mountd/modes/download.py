@@ -8,7 +8,7 @@ import trio
 
 from mountd.aio.retry import RetryPolicy
 from mountd.aio.threads import Lane
-from mountd.catalog.model import Location, local_directories
+from mountd.catalog.model import LocalSpec, Location
 from mountd.errors import UsageError
 from mountd.modes.datasets import open_place
 from mountd.transfer.download import download_tree
@@ -47,9 +47,8 @@ async def download(
         NoRoomError: the disk is full; another run goes on from here.
         MountdError: the store or the target cannot be used.
     """
-    shown = local_directories(location)
-    if shown:
-        inside = await Lane("paths", 1).run(lambda: any(_is_inside(target, directory) for directory in shown))
+    if isinstance(location.store, LocalSpec):  # a dataset holds what was listed, which no copy is
+        inside = await Lane("paths", 1).run(_is_inside, target, Path(location.store.path, location.path))
         if inside:
             raise UsageError(
                 f"download {printable(location.source)}: {target} lies inside it, and would be copied into itself; "

@@ -11,7 +11,7 @@ from mountd.aio.retry import RetryPolicy
 from mountd.cache.allocator import reuse_buffers
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.version import Fetch, ObjectVersion
-from mountd.catalog.model import local_directories
+from mountd.catalog.model import LocalSpec
 from mountd.errors import ChangedError, UsageError
 from mountd.fuse.convert import AttributeMaker
 from mountd.fuse.operations import Operations
@@ -32,6 +32,8 @@ from mountd.vfs.filesystem import FileSystem
 
 OPEN_WITHIN_S = 20.0
 """For the first questions to the store: who mounts waits 30 s, and is to hear what is wrong before that."""
+LIST_WITHIN_S = 25.0
+"""For the listing of a dataset that is not pinned, for the same reason."""
 COLLECT_EVERY = 50_000
 """Objects made, less objects freed, between two runs of the cyclic collector; Python's own value is 700."""
 DEADLINE_MARGIN_S = 0.5
@@ -113,7 +115,8 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     reuse_buffers()
     options, location = spec.options, spec.location
     _check_apart(spec)
-    guarded, listing = await open_place(location, RetryPolicy(deadline_s=options.request_deadline_s))
+    policy = RetryPolicy(deadline_s=options.request_deadline_s)
+    guarded, listing = await open_place(location, policy, within_s=LIST_WITHIN_S)
     disk: MountDisk | None = None
     try:
         store, root = await _rooted(guarded, location.path, options.request_deadline_s)
@@ -157,7 +160,9 @@ def _check_apart(spec: MountSpec) -> None:
     Raises:
         UsageError: it is inside.
     """
-    for shown in local_directories(spec.location):
+    store = spec.location.store
+    if isinstance(store, LocalSpec):  # a dataset shows what was listed, which no mount point is
+        shown = Path(store.path, spec.location.path)
         if Path(spec.mountpoint).is_relative_to(shown.resolve()):
             raise UsageError(
                 f"the mount point {spec.mountpoint} lies inside {shown}, which it is to show; name one outside"

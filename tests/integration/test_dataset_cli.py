@@ -157,6 +157,46 @@ def test_a_dataset_that_was_never_used_is_pinned_by_its_first_mount(mountd, data
     assert "is not a dataset's listing" in done.stderr
 
 
+@pytest.mark.fuse
+def test_a_pattern_is_a_source_of_its_own(mountd, data, tmp_path):
+    expected = {"test/1.csv": "bytes of test/1.csv\n", "test/2.csv": "bytes of test/2.csv\n"}
+    mountd.run("download", "data/*/*.csv", "data/out", check=0)
+    assert tree(data / "out") == expected
+    mountd.mount(f"file://{data}/*/*.csv", data / "point")
+    assert tree(data / "point") == expected
+    done = mountd.run("download", "data/*.none", tmp_path / "none", check=3)
+    assert "no file matches" in done.stderr
+
+
+def test_secrets_of_web_servers_are_not_shown(mountd, data, nginx):
+    (nginx.root / "secret.csv").write_text("s\n")
+    url = f"{nginx.urls['plain']}/secret.csv?token=hunter2"
+    said = [mountd.run("dataset", "create", "s", "-p", url, check=0)]
+    said += [mountd.run("dataset", *command, check=0) for command in (["list"], ["show", "s"], ["show", "s", "--json"])]
+    missing = f"{nginx.urls['plain']}/missing.csv?token=hunter2"
+    said.append(mountd.run("dataset", "create", "m", "-p", missing, check=3))
+    assert "missing.csv" in said[-1].stderr
+    assert not any("hunter2" in done.stdout + done.stderr for done in said)
+    (listing,) = (mountd.directory / ".azureml" / "data" / "s").glob("*.listing")
+    assert b"hunter2" not in listing.read_bytes()
+
+
+@pytest.mark.fuse
+@pytest.mark.azurite
+def test_cached_bytes_are_shared_with_a_mount_of_the_container(mountd, azurite_container, data, tmp_path):
+    with azurite_container.client as client:
+        for number in range(5):
+            client.upload_blob(f"set/{number}", f"bytes of {number}\n".encode() * 1000)
+    url = f"{azurite_container.account_url}/{azurite_container.name}"
+    mountd.mount(url, tmp_path / "container")
+    expected = {f"{number}": (tmp_path / "container" / "set" / f"{number}").read_text() for number in range(5)}
+    mountd.run("unmount", tmp_path / "container", check=0)
+    mountd.run("dataset", "create", "d", "-p", f"{url}/set/*", check=0)
+    mountd.mount("azureml:d", tmp_path / "dataset")
+    assert tree(tmp_path / "dataset") == expected
+    assert mountd.status(tmp_path / "dataset")["statistics"]["bytes_fetched"] == 0
+
+
 def test_a_dataset_is_not_written_to(mountd, data):
     mountd.run("dataset", "create", "cifar", "-p", "data", check=0)
     done = mountd.run("upload", "data/test", "azureml:cifar", check=4)

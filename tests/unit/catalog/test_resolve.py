@@ -514,3 +514,27 @@ class TestDatasets:
         with pytest.raises(UsageError, match=r"one\.example/d/a.* both show something at") as caught:
             dataset_location(twice, workspace=None, environ={}, cwd=tmp_path)
         assert "hunter2" not in caught.value.message
+
+    @pytest.mark.parametrize(
+        ("text", "path", "pattern"),
+        [
+            ("azureml://datastores/workspaceblobstore/paths/a/**/*.jpg", "a", "**/*.jpg"),
+            ("https://acct.blob.core.windows.net/data/d*/x?sv=1&sig=hunter2", "", "d*/x"),
+            ("{here}/*.csv", "", "*.csv"),
+            ("*.csv", "", "*.csv"),
+        ],
+    )
+    def test_a_pattern_is_a_dataset_of_its_own(self, tmp_path, workspace, text, path, pattern):
+        found = resolve(text.format(here=tmp_path), workspace=workspace, environ={}, cwd=tmp_path)
+        (source,) = found.store.sources
+        assert (source.path, source.pattern, found.store.listing) == (path, pattern, None)
+        assert "hunter2" not in repr(found)
+
+    def test_a_star_may_belong_to_a_name(self, tmp_path, workspace):
+        (tmp_path / "a*").touch()
+        assert resolve("a*", workspace=None, environ={}, cwd=tmp_path).path == "a*"
+        uri = "azureml://datastores/workspaceblobstore/paths/"
+        assert resolve(f"{uri}a%2Ab", workspace=workspace, environ={}, cwd=tmp_path).path == "a*b"
+        target = resolve(f"{uri}a*b", workspace=workspace, environ={}, cwd=tmp_path, must_exist=False)
+        assert target.path == "a*b"
+        assert isinstance(resolve("http://h.example/a*b", workspace=None, environ={}, cwd=tmp_path).store, WebSpec)

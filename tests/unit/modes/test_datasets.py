@@ -11,9 +11,11 @@ from mountd.catalog.dataset_registry import DatasetRegistry
 from mountd.catalog.packed_listing import read_listing
 from mountd.catalog.resolve import dataset_location
 from mountd.catalog.workspace import Workspace
-from mountd.errors import ChangedError, CorruptError, NotFoundError
+from mountd.errors import ChangedError, CorruptError, DeadlineError, NoRoomError, NotFoundError
 from mountd.modes import datasets
 from mountd.modes.datasets import listing_of, open_place
+from mountd.modes.download import download
+from mountd.transfer.progress import Progress
 
 
 @pytest.fixture
@@ -131,3 +133,22 @@ async def test_an_opened_dataset_gives_its_bytes_or_says_what_changed(location, 
     with pytest.raises(ChangedError, match="b/c: was replaced"):
         await store.read("b/c", 0, 9, if_match=None)
     await store.aclose()
+
+
+async def test_a_listing_that_takes_too_long_says_how_far_it_was(location, registered, monkeypatch):
+    async def slow(_spec, _stores, *, progress):
+        progress(1000)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(datasets, "list_dataset", slow)
+    with pytest.raises(
+        DeadlineError, match=r"cifar:1: 1000 files were listed within 1 s.*`mountd dataset show cifar:1"
+    ):
+        await open_place(location, RetryPolicy(), within_s=1.0)
+    assert not registered.listing.exists()
+
+
+async def test_copies_and_mounts_of_a_dataset_may_lie_beside_its_files(location, data):
+    report = await download(location, data / "out", overwrite=False, progress=Progress())
+    assert report.files == 2
+    assert (data / "out" / "b" / "c").read_text() == "b/c"

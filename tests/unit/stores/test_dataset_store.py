@@ -1,12 +1,54 @@
 """A dataset as a store: it shows what was pinned, asks for nothing but bytes, and never gives other ones."""
 
+from functools import partial
+
 import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mountd.errors import ChangedError, IsDirectoryError, NotFoundError, ReadOnlyError, UnavailableError
 from mountd.stores.memory import MemoryStore
 from mountd.transfer.download import download_tree
+from mountd.transfer.plan import refusal_reason
 from mountd.transfer.progress import Progress
 from tests.support.datasets import dataset_store, spec_of
+
+parts = st.sampled_from(["a", "b", "ab", "é", "..", "", "z z", "x" * 256])
+
+
+@given(st.sets(st.lists(parts, min_size=1, max_size=4).map("/".join).filter(bool), max_size=12), st.integers(1, 4))
+def test_it_shows_what_the_store_shows_as_far_as_paths_can(keys, limit):
+    """Directory by directory, page by page, against the store that was listed."""
+
+    async def compare():
+        memory = MemoryStore(page_limit=3)
+        for key in keys:
+            memory.set(key, key.encode())
+        try:
+            store = await dataset_store(spec_of(""), memory, page_limit=limit)
+        except NotFoundError:
+            return
+        pending, seen = [""], set()
+        while pending:
+            directory = pending.pop()
+            objects, directories = await names(partial(store.list_page, directory))
+            theirs, below = await names(partial(memory.list_page, directory))
+            fine = {key for key in theirs if refusal_reason(key) is None and not key.endswith("/")}
+            assert set(objects) == fine - set(directories)
+            assert set(directories) <= set(below)
+            assert objects == sorted(objects, key=str.encode)
+            for key in objects:
+                assert (await store.stat(key)) == (await memory.stat(key))
+                assert (await store.read(key, 0, 999, if_match=None)).data == key.encode()
+                seen.add(key)
+            pending += directories
+        walked, _ = await names(lambda marker: store.walk_page("", marker))
+        hidden = {found.path for found in store.listing.header.hidden}
+        assert set(walked) == seen | hidden
+        assert len(walked) == len(set(walked))
+
+    trio.run(compare)
 
 
 class BytesOnly:
