@@ -50,6 +50,11 @@ class DatasetDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """How that format is read."""
 
     @property
+    def shown_paths(self) -> list[str]:
+        """The paths for people: a web server's token may have any name, so no part of a query is among them."""
+        return [shown_url(path) if path.startswith(("http:", "https:")) else redact(path) for path in self.paths]
+
+    @property
     def digest(self) -> str:
         """Equal for equal definitions, for ever; SHA-256 in hex."""
         value = msgspec.to_builtins(self)

@@ -95,8 +95,8 @@ def dataset_location(
     """
     resolver = _Resolver(workspace, environ, must_exist=True)
     if isinstance(dataset, DatasetDefinition):
-        name = dataset.paths[0] if len(dataset.paths) == 1 else f"{len(dataset.paths)} paths"
-        return resolver.dataset(redact(name), dataset, redact(name), cwd, None)
+        name = dataset.shown_paths[0] if len(dataset.paths) == 1 else f"{len(dataset.paths)} paths"
+        return resolver.dataset(name, dataset, name, cwd, None)
     return resolver.dataset(dataset.title, dataset.definition, dataset.title, cwd, dataset.listing)
 
 

@@ -269,14 +269,12 @@ def _described(
 ) -> dict[str, Any]:
     import msgspec
 
-    from mountd.observe.redaction import redact
-
     shown: dict[str, Any] = {
         "name": dataset.name,
         "version": dataset.version,
         "id": dataset.id,
         "type": dataset.definition.type,
-        "paths": [redact(path) for path in dataset.definition.paths],
+        "paths": dataset.definition.shown_paths,
         "steps": msgspec.to_builtins(dataset.definition.steps),
         "description": dataset.description,
         "tags": dataset.tags,
@@ -294,10 +292,8 @@ def _described(
 
 
 def _where(dataset: "RegisteredDataset") -> str:
-    from mountd.observe.redaction import redact
-
-    first, *more = dataset.definition.paths
-    return redact(first) + (f" and {len(more)} more" if more else "")
+    first, *more = dataset.definition.shown_paths
+    return first + (f" and {len(more)} more" if more else "")
 
 
 def _print_json(value: object) -> None:

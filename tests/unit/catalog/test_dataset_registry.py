@@ -195,6 +195,12 @@ def test_a_path_that_no_dataset_can_have_is_refused(make, path, why):
     assert "hunter2" not in refused.value.message
 
 
+def test_tokens_of_web_servers_are_kept_and_never_shown(make):
+    definition = make("https://me:hunter2@h.example/d/a.csv?token=hunter2", f"{STORE}/d")
+    assert definition.paths[0] == "https://me:hunter2@h.example/d/a.csv?token=hunter2"
+    assert definition.shown_paths == ["https://h.example/d/a.csv?***", f"{STORE}/d"]
+
+
 def test_no_paths_and_too_many_are_refused(make):
     with pytest.raises(UsageError, match="at least one"):
         make()

@@ -1,5 +1,6 @@
 """Pinning: once, whole, by one of many, and then for good."""
 
+import errno
 import stat
 
 import pytest
@@ -108,6 +109,23 @@ async def test_a_cancelled_taker_lets_the_next_one_take_it(location, monkeypatch
         with trio.move_on_after(0.05):
             await listing_of(location.store)
     assert len(await listing_of(location.store)) == 2
+
+
+async def test_what_a_killed_taker_left_is_in_nobodys_way(location, registered):
+    registered.listing.with_suffix(".lock").touch()
+    (registered.listing.parent / f".{registered.listing.name}.x.part").write_bytes(b"half of a listing")
+    assert len(await listing_of(location.store)) == 2
+    assert not registered.listing.with_suffix(".lock").exists()
+
+
+async def test_a_directory_that_cannot_be_written_to_is_named(location, registered, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(datasets, "write_file", full)
+    with pytest.raises(NoRoomError, match=r"\.listing: No space"):
+        await listing_of(location.store)
+    assert not registered.listing.exists()
 
 
 async def test_a_damaged_listing_is_never_taken_anew(location, registered):

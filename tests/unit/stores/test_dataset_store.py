@@ -140,6 +140,17 @@ async def test_an_etag_that_was_never_pinned_matches_nothing(store):
         await store.read("a", 0, 1, if_match='"other"')
 
 
+async def test_a_store_that_lies_about_the_version_is_not_believed(store, memory):
+    chunk = await memory.read("d/a", 0, 3, if_match=None)
+
+    async def lying(*_, **__):
+        return chunk._replace(size=99)
+
+    store._members[0].read = lying
+    with pytest.raises(ChangedError, match="a: has 99 bytes now, and was pinned with 30"):
+        await store.read("a", 0, 3, if_match=None)
+
+
 async def test_it_is_not_written_to(store):
     assert not store.capabilities.writable
     with pytest.raises(ReadOnlyError, match="register a new version"):
