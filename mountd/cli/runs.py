@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -168,5 +167,4 @@ def _opened(explicit: Path | None) -> "Workspace":
 
 def _show(text: str) -> None:
     with suppress(OSError):  # as above: whoever looked is gone
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        typer.echo(text, nl=False)

@@ -21,6 +21,7 @@ class Recording:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._lane = Lane("record", 1)
+        self._over = False
 
     async def preparing(self) -> None:
         """Signals are heeded from here on, so the run can be asked to end."""
@@ -42,7 +43,10 @@ class Recording:
         await self._update(status="Finalizing")
 
     def ended(self, outcome: Outcome) -> None:
-        """Write how the run ended. Blocks: nothing else is left to do."""
+        """Write how the run ended; the first call counts. Blocks."""
+        if self._over:
+            return
+        self._over = True
         self._journal.end(status=_status(outcome), exit_code=outcome.exit_status, error=outcome.error)
 
     async def _update(self, **changes: Any) -> None:

@@ -58,11 +58,6 @@ def run_job(
         outcome = trio.run(
             partial(_carry_out, job, journal, recording, workspace, environ, show), strict_exception_groups=True
         )
-    except MountdError as error:
-        outcome = Outcome(error.exit_code, error.message)
-        journal.say(f"mountd: error: {error.message}")
-        if show is not None:
-            show(f"mountd: error: {error.message}\n")
     except BaseException:
         journal.say(traceback.format_exc())
         raise
@@ -79,44 +74,58 @@ async def _carry_out(
     environ: Mapping[str, str],
     show: Callable[[str], None] | None,
 ) -> Outcome:
+    over = trio.Event()
+    outcome = Outcome(MountdError.exit_code)
+    async with trio.open_nursery() as nursery:
+        if show is not None:
+            nursery.start_soon(_follow, LogTail(log_path(journal.directory)), show, over)
+        try:
+            outcome = await _work(job, journal, recording, workspace, environ)
+        except MountdError as error:  # through the nursery it would come out as a group
+            journal.say(f"mountd: error: {error.message}")
+            outcome = Outcome(error.exit_code, error.message)
+        finally:
+            over.set()
+        # The run is over, whether or not anybody reads the rest of its log.
+        await Lane("record", 1).run(recording.ended, outcome)
+    return outcome
+
+
+async def _work(
+    job: JobSpec, journal: Journal, recording: Recording, workspace: Workspace, environ: Mapping[str, str]
+) -> Outcome:
+    """Do all of the run but its record's end.
+
+    Raises:
+        MountdError: the job cannot be planned.
+    """
     disk = Lane("job", 2)
+    for remark in job.remarks:
+        journal.say(f"mountd: {remark}")
     plan = await disk.run(partial(plan_job, job, journal.directory, workspace=workspace, environ=environ))
     operations = NodeOperations(environ, journal.say)
-    output = await disk.run(journal.open_log)
-    outcome: Outcome | MountdError
-    async with trio.open_nursery() as nursery:
-        tail = LogTail(log_path(journal.directory))
-        if show is not None:
-            nursery.start_soon(_follow, tail, show)
-        for remark in job.remarks:
-            journal.say(f"mountd: {remark}")
 
-        async def prepare() -> None:
-            await recording.preparing()
-            await _bring_code(job, plan, operations, journal, workspace, environ)
+    async def prepare() -> None:
+        await recording.preparing()
+        await _bring_code(job, plan, operations, journal, workspace, environ)
 
-        try:
-            outcome = await run_session(
-                plan,
-                operations=operations,
-                environment=_environment(job, journal, environ),
-                say=journal.say,
-                watcher=recording,
-                output=output,
-                prepare=prepare,
-            )
-            outcome = await _register(outcome, job, journal, workspace, environ)
-        except MountdError as error:  # through the nursery it would come out as a group
-            outcome = error
-        finally:
-            os.close(output)
-        nursery.cancel_scope.cancel()
-    if show is not None:
-        show(await disk.run(tail.read_rest))
-        tail.close()
-    if isinstance(outcome, MountdError):
-        raise outcome
-    return outcome
+    try:
+        output = await disk.run(journal.open_log)
+    except OSError as error:
+        raise PreparationError(f"{log_path(journal.directory)}: cannot be written: {error.strerror}") from error
+    try:
+        outcome = await run_session(
+            plan,
+            operations=operations,
+            environment=_environment(job, journal, environ),
+            say=journal.say,
+            watcher=recording,
+            output=output,
+            prepare=prepare,
+        )
+    finally:
+        os.close(output)
+    return await _register(outcome, job, journal, workspace, environ)
 
 
 async def _register(
@@ -131,13 +140,19 @@ async def _register(
     return outcome if failure is None else Outcome(UnsafeError.exit_code, failure)
 
 
-async def _follow(tail: LogTail, show: Callable[[str], None]) -> None:
+async def _follow(tail: LogTail, show: Callable[[str], None], over: trio.Event) -> None:
+    """Show the log as it grows, and its rest once the run is `over`; a terminal may take as long as it likes."""
     lane = Lane("log", 1)
-    while True:
-        if text := await lane.run(tail.read_new):
-            show(text)
-        else:
-            await trio.sleep(_FOLLOW_EVERY_S)
+    try:
+        while not over.is_set():
+            if text := await lane.run(tail.read_new):
+                await lane.run(show, text)
+            else:
+                with trio.move_on_after(_FOLLOW_EVERY_S):
+                    await over.wait()
+        await lane.run(show, await lane.run(tail.read_rest))
+    finally:
+        tail.close()
 
 
 async def _bring_code(

@@ -19,6 +19,7 @@ from mountd.run.metrics import append_metric
 from mountd.run.record import log_path, read_record
 from mountd.run.references import reference_input, reference_output
 from mountd.run.submit import cancel, submit, wait
+from tests.support.mounts import PROGRAM
 from tests.support.run_node import PATIENCE_S, STORE
 
 pytestmark = pytest.mark.fuse
@@ -214,6 +215,30 @@ def test_ctrl_c_cancels_a_job_and_its_outputs_are_kept(node):
     (run,) = node.runs()
     assert (run["status"], run["error"]) == ("Canceled", "ended by SIGINT")
     assert (node.store / "o/x").read_text() == "half\n"
+
+
+def test_a_log_that_nobody_reads_holds_up_no_job(node):
+    process = node.start_run("-f", job_file(node, "command: seq 200000\n"))
+    try:
+        node.wait_until(lambda: [run for run in node.runs() if run["status"] == "Completed"], "the run is over")
+        assert process.poll() is None  # it waits for its own terminal
+    finally:
+        out, _ = process.communicate(timeout=PATIENCE_S)
+    assert out.endswith("\n199999\n200000\n")
+    assert process.returncode == 0
+
+
+def test_a_closed_standard_output_costs_no_job(node):
+    name = job_file(node, "command: seq 200000; exit 6\n")
+    process = node.start_run("-f", name)
+    process.stdout.close()
+    assert process.wait(PATIENCE_S) == 6
+    process.stderr.close()
+    shut = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", str(PROGRAM), "run", "-f", name],
+        cwd=node.directory, env=node.environ, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert shut.returncode == 6
 
 
 def test_a_named_run_is_made_once(node):
