@@ -5,6 +5,7 @@ its end, so that it can be unmounted.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -52,7 +53,7 @@ class Inputs:
 
             async def present_one(item: Input, target: Path) -> None:
                 try:
-                    single_file = await (self._mount if item.mode is Mode.MOUNT else self._download)(item, target)
+                    single_file = await self._present(item, target)
                 except MountdError as error:
                     failures.append(PreparationError(f"input {item.name!r}: {error.message}"))
                     nursery.cancel_scope.cancel()
@@ -114,6 +115,12 @@ class Inputs:
             self._say(f"Mounting {item.name} to {target}.")
         else:
             self._say(f"Downloading {item.name} to {target}. Overwrite is set to True")
+
+    async def _present(self, item: Input, target: Path) -> Path | None:
+        """Mount or download; return the path of the file if the source is a single file."""
+        if item.evaluate:
+            item = replace(item, location=await self._operations.evaluate(item.location))
+        return await (self._mount if item.mode is Mode.MOUNT else self._download)(item, target)
 
     async def _mount(self, item: Input, target: Path) -> Path | None:
         with trio.CancelScope(shield=True):  # it has its own deadline

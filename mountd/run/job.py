@@ -38,6 +38,8 @@ class JobInput(msgspec.Struct, frozen=True, kw_only=True):
     """Relative: below the working directory; None: in the run's own directory."""
     gives_way: bool = False
     """Whether `path_on_compute` may be ignored where another input needs that place."""
+    evaluate: bool = False
+    """Whether the source is an MLTable and the command is to find the files that it names."""
     announcement: str | None = None
     """What the run's log says of it before it is mounted or downloaded."""
 

@@ -55,6 +55,7 @@ def plan_job(job: JobSpec, directory: Path, *, workspace: Workspace, environ: Ma
             mode=Mode.MOUNT if item.mode is Mode.MOUNT else Mode.DOWNLOAD,
             location=place("input", item.name, item.source),
             path=None if item.path_on_compute is None else _below(cwd, item.path_on_compute),
+            evaluate=item.evaluate,
             announcement=item.announcement,
         )
         for item in job.inputs

@@ -203,12 +203,10 @@ class _Reader:
                 raise self._refused(
                     f"{where}.mode", "writable mounts are not in this version; use ro_mount here and an output to write"
                 )
-            case "eval_mount" | "eval_download" if item.type == "mltable":
-                raise self._refused(
-                    f"{where}.mode",
-                    f"{mode} is not in this version; use {mode.removeprefix('eval_')!r} and load the "
-                    "MLTable in the script",
-                )
+            case "eval_mount" if item.type == "mltable":
+                kind = Mode.MOUNT
+            case "eval_download" if item.type == "mltable":
+                kind = Mode.DOWNLOAD
             case _:
                 raise self._refused(
                     f"{where}.mode", f"{mode!r} is not a mode of {item.type}; write ro_mount, download or direct"
@@ -219,6 +217,7 @@ class _Reader:
             source=self._source(item.path or "", kind),
             mode=kind,
             path_on_compute=None if path_on_compute is None else path_on_compute.removeprefix("file://"),
+            evaluate=mode.startswith("eval_"),
         )
 
     def _source(self, path: str, mode: Mode) -> str:

@@ -1,35 +1,71 @@
 """What a run does to data, for real: mounts through the client, transfers in this process."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import trio
 from pathspec import GitIgnoreSpec
 
 from mountd.aio.threads import Lane
 from mountd.catalog.model import DatasetSpec, Location
+from mountd.catalog.resolve import resolve
+from mountd.catalog.workspace import Workspace
 from mountd.client import api
 from mountd.client.filling import wait_filled
 from mountd.config.config_file import read_config
 from mountd.config.options import settle
-from mountd.errors import MountdError, SetupError
+from mountd.config.strict_yaml import read_text
+from mountd.errors import MountdError, SetupError, UsageError
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
+from mountd.run.mltable import FILE_NAME, evaluate
 from mountd.transfer.display import LINE_EVERY_S, line
 from mountd.transfer.progress import Progress, Rate
 
 T = TypeVar("T")
+_REMOVE_WITHIN_S = 10.0
 
 
 class NodeOperations:
     """Data operations on this node; see `run.operations.DataOperations`."""
 
-    def __init__(self, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
-        """`environ` holds the variables that tune mounts; `say` takes lines about transfers that take long."""
+    def __init__(
+        self, environ: Mapping[str, str], say: Callable[[str], None], workspace: Workspace | None = None
+    ) -> None:
+        """Take the context of a run.
+
+        Args:
+            environ: holds the variables that tune mounts.
+            say: takes lines about transfers that take long.
+            workspace: where what an MLTable names is looked up.
+        """
         self._environ = environ
         self._say = say
+        self._workspace = workspace
         self._lane = Lane("mounts", 16)
+
+    async def evaluate(self, location: Location) -> Location:
+        """Fetch the MLTable's file and read it."""
+
+        def find(source: str) -> Location:
+            return resolve(source, workspace=self._workspace, environ=self._environ, cwd=Path("/"))
+
+        file = msgspec.structs.replace(location, path=f"{location.path}/{FILE_NAME}".strip("/"))
+        directory = Path(await self._lane.run(tempfile.mkdtemp))
+        try:
+            fetched = await self.download(file, directory)
+            if fetched is None:
+                raise UsageError(f"{location.source}/{FILE_NAME}: is a directory")
+            text = await self._lane.run(read_text, fetched)
+        finally:
+            with trio.move_on_after(_REMOVE_WITHIN_S, shield=True):  # one small file
+                await self._lane.run(partial(shutil.rmtree, directory, ignore_errors=True))
+        return await self._lane.run(evaluate, text, location, find)
 
     async def mount(self, name: str, location: Location, mountpoint: Path) -> None:
         """Mount with the options that environment and files give; a dataset that was never used is pinned first."""

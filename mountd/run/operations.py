@@ -10,6 +10,13 @@ from mountd.catalog.model import Location
 class DataOperations(Protocol):
     """What a run does to data. `mount` and `unmount` end by deadlines of their own."""
 
+    async def evaluate(self, location: Location) -> Location:
+        """Return the files that the MLTable in the directory `location` names.
+
+        Raises:
+            MountdError: there is none, or it is malformed.
+        """
+
     async def mount(self, name: str, location: Location, mountpoint: Path) -> None:
         """Mount; return when it can be read.
 

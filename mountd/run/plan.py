@@ -28,6 +28,8 @@ class Input:
     location: Location
     path: Path | None
     """Where it goes, absolute; None: the run's own directory."""
+    evaluate: bool = False
+    """Whether it is an MLTable whose files are meant."""
     announcement: str | None = None
     """What the log says of it before that."""
 

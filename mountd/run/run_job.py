@@ -103,7 +103,7 @@ async def _work(
     for remark in job.remarks:
         journal.say(f"mountd: {remark}")
     plan = await disk.run(partial(plan_job, job, journal.directory, workspace=workspace, environ=environ))
-    operations = NodeOperations(environ, journal.say)
+    operations = NodeOperations(environ, journal.say, workspace)
 
     async def prepare() -> None:
         await recording.preparing()

@@ -485,6 +485,29 @@ def test_an_output_becomes_a_dataset_and_a_dataset_an_input(node, start):
     assert "\nweights\nweights\n./one/file.csv\n./train/a.txt\n./train/deep/b.txt\n" in read_log(second)
 
 
+TABLE = """
+type: mltable
+paths:
+  - file: ./a.csv
+  - pattern: parts/*.csv
+  - folder: azureml://datastores/workspaceblobstore/paths/train/deep
+transformations: [{read_delimited: {delimiter: ","}}]
+"""
+
+
+def test_an_evaluated_table_shows_the_files_that_it_names(node):
+    node.put({"table/MLTable": TABLE, "table/a.csv": "a", "table/parts/1.csv": "1", "table/parts/2.txt": "2"})
+    text = (
+        "command: cd ${{inputs.m}} && find . -type f | sort && cd ${{inputs.d}} && find . -type f | sort\n"
+        f"inputs:\n  m: {{type: mltable, mode: eval_mount, path: {STORE}/paths/table}}\n"
+        f"  d: {{type: mltable, mode: eval_download, path: {STORE}/paths/table}}\n"
+    )
+    done = node.run("run", "-f", job_file(node, text), check=0)
+    assert "\n" + "./table/a.csv\n./table/parts/1.csv\n./train/deep/b.txt\n" * 2 in done.stdout
+    missing = node.run("run", "-f", job_file(node, text.replace("paths/table", "paths/one")), check=125)
+    assert "one/MLTable" in missing.stdout
+
+
 def test_an_output_that_cannot_be_registered(node, start):
     output = JobOutput(name="o", register_as="no name")
     directory = start(ShellCommand(line="echo x > ${{outputs.o}}/x"), outputs=(output,))

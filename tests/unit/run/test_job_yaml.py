@@ -81,6 +81,11 @@ def test_a_job_needs_a_command_alone(read, tmp_path):
     assert job.experiment == tmp_path.name.replace("-", "_")
 
 
+def test_an_evaluated_table(read):
+    job = read("command: 'true'\ninputs: {t: {path: azureml:t:1, type: mltable, mode: eval_download}}\n")
+    assert (job.inputs[0].evaluate, job.inputs[0].mode) == (True, Mode.DOWNLOAD)
+
+
 def test_direct_local_paths_are_absolute(read, tmp_path):
     job = read("command: 'true'\ninputs: {d: {path: ./x/../y, mode: direct}}\n")
     assert job.inputs[0].source == f"{tmp_path}/y"
@@ -97,10 +102,6 @@ def test_direct_local_paths_are_absolute(read, tmp_path):
         ("command: x\ninputs: {a: {type: uri_folder}}\n", "inputs.a.path: is missing"),
         ("command: x\ninputs: {a: {path: p, mode: rw_mount}}\n", "inputs.a.mode: writable mounts are not in this"),
         ("command: x\ninputs: {a: {path: p, mode: eval_mount}}\n", "inputs.a.mode: 'eval_mount' is not a mode of"),
-        (
-            "command: x\ninputs: {a: {path: p, type: mltable, mode: eval_mount}}\n",
-            "inputs.a.mode: eval_mount is not in this version; use 'mount'",
-        ),
         ("command: x\ninputs: {a: {path: p, type: parquet}}\n", "inputs.a.type: 'parquet' is not a type of data"),
         (
             "command: x\noutputs: {a: {mode: rw_mount}}\n",
