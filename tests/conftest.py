@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.support.disk_cache",
     "tests.support.fuse_server",
     "tests.support.mounts",
+    "tests.support.other_user",
     "tests.support.nginx",
     "tests.support.run_node",
     "tests.support.raw_http",

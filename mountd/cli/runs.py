@@ -158,6 +158,18 @@ def runs_show(
         typer.echo(run_render.run_block(found, record, time.time()))
 
 
+@runs_app.command("cancel")
+def runs_cancel(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="The run.", show_default=False)],
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Ask a run to end; its command gets 30 s for that, and its outputs are still uploaded."""
+    from mountd.run.record import run_directory
+    from mountd.run.submit import cancel
+
+    cancel(run_directory(_opened(workspace), identifier))
+
+
 def _opened(explicit: Path | None) -> "Workspace":
     found = open_workspace(explicit)
     if found is None:

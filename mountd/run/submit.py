@@ -23,7 +23,7 @@ from mountd.run.job import JobSpec, check_job
 from mountd.run.job_plan import CODE, command_text, input_records, output_records
 from mountd.run.journal import Journal, make_identifier
 from mountd.run.log_tail import LogTail
-from mountd.run.record import RunRecord, log_path, read_record
+from mountd.run.record import LOCK, RunRecord, log_path, read_record
 from mountd.run.snapshot import SNAPSHOT, copy_code, is_remote_code
 
 _STARTED_WITHIN_S = 30.0
@@ -149,19 +149,32 @@ def cancel(directory: Path) -> None:
         _wait_for_process(record, _LOOK_EVERY_S)
     try:
         process = os.pidfd_open(record.pid)
-    except OSError:
-        raise SetupError(
-            f"run {record.id}: its process {record.pid} is not on this node but on {record.host}"
-        ) from None
-    try:
-        if read_record(directory).pid == record.pid:  # still its own, not another's that got the number since
+        try:
+            # From here on the number is this process's: it may be another's than the run's, of another node even.
+            if not _holds_lock(record.pid, directory):
+                raise ProcessLookupError
             signal.pidfd_send_signal(process, signal.SIGTERM)
-    except ProcessLookupError:
-        pass  # it ended just now
-    except PermissionError:
-        raise SetupError(f"run {record.id}: belongs to another user") from None
-    finally:
-        os.close(process)
+        finally:
+            os.close(process)
+    except OSError:
+        if not read_record(directory).is_over:  # or it ended just now
+            raise SetupError(
+                f"run {record.id}: its process, {record.pid} on {record.host}, cannot be reached from here"
+            ) from None
+
+
+def _holds_lock(pid: int, directory: Path) -> bool:
+    """Tell whether the process `pid` has the lock of the run in `directory` open."""
+    lock = os.path.realpath(directory / LOCK)
+    with os.scandir(f"/proc/{pid}/fd") as descriptors:
+        return any(_target(entry.path) == lock for entry in descriptors)
+
+
+def _target(link: str) -> str | None:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None  # closed in between
 
 
 def _wait_for_process(record: RunRecord, timeout_s: float) -> None:

@@ -12,11 +12,12 @@ import pytest
 from mountd.catalog.dataset import define
 from mountd.catalog.dataset_registry import DatasetRegistry
 from mountd.catalog.workspace import Workspace
-from mountd.errors import DeadlineError, ExistsError, NotFoundError
+from mountd.errors import DeadlineError, ExistsError, NotFoundError, SetupError
 from mountd.run.environment import Mode
 from mountd.run.job import JobInput, JobOutput, JobSpec, ProgramCommand, ScriptCommand, ShellCommand
+from mountd.run.journal import Journal
 from mountd.run.metrics import append_metric
-from mountd.run.record import log_path, read_record
+from mountd.run.record import RunRecord, log_path, read_record
 from mountd.run.references import reference_input, reference_output
 from mountd.run.submit import cancel, submit, wait
 from tests.support.mounts import PROGRAM
@@ -347,7 +348,7 @@ def test_a_submitted_run_is_canceled(node, start):
     with pytest.raises(DeadlineError, match="goes on after"):
         wait(directory, timeout_s=0.1)
     node.wait_until(lambda: "\nup\n" in read_log(directory), "the command is up")
-    cancel(directory)
+    node.run("runs", "cancel", directory.name, check=0)
     record = wait(directory, timeout_s=PATIENCE_S)
     assert (record.status, record.exit_code) == ("Canceled", 143)
     cancel(directory)  # of one that is over: nothing
@@ -357,6 +358,21 @@ def test_a_run_canceled_before_it_began(node, start):
     directory = start(ShellCommand(line="sleep 60"))
     cancel(directory)
     assert wait(directory, timeout_s=PATIENCE_S).status == "Canceled"
+
+
+def test_a_process_that_is_not_the_runs_is_left_alone(node):
+    record = RunRecord(id="r", experiment="e", status="Running", created=1.0)
+    journal = Journal.create(Workspace(node.directory), record)
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        journal.update(pid=bystander.pid)
+        with pytest.raises(SetupError, match="cannot be reached from here"):
+            cancel(journal.directory)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+        journal.close()
 
 
 def test_a_killed_run_is_failed(node, start):

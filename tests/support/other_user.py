@@ -1,0 +1,112 @@
+"""A user without privileges: FUSE through fusermount3. Needs root to become one."""
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.mounts import ROOT
+
+NOBODY = 65534
+MAIN = "import sys; sys.argv[0] = 'mountd'; from mountd.cli.main import main; main()"
+BECOME = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+
+def interpreter():
+    """Return a Python of our version that another user may run: ours may lie in a closed home directory."""
+    check = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for candidate in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
+        # By way of `env`: what setpriv starts itself still has root's way into closed directories.
+        done = subprocess.run([*BECOME, "env", candidate, "-c", check], capture_output=True, text=True, check=False)
+        if done.stdout.strip() == f"3.{sys.version_info.minor}":
+            return candidate
+    return pytest.skip("no Python of this version that another user may run")
+
+
+class User:
+    """A user who runs mountd; `/dev/fuse` is open to all in the user's mount namespace, as on any desktop or VM."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self._device = directory / "fuse"
+        os.mknod(self._device, 0o666 | stat.S_IFCHR, os.makedev(10, 229))
+        self._device.chmod(0o666)
+        packages = sysconfig.get_paths()["purelib"]
+        self._python = interpreter()
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "TMPDIR": str(directory),
+            "PYTHONPATH": f"{ROOT}:{packages}",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        # One namespace for all commands: a mount made by one is seen by the next.
+        self._namespace = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+             'mount --bind "$0" /dev/fuse && echo ready && exec sleep 100', self._device],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._namespace.stdout.readline() == "ready\n"
+
+    def command(self, *arguments, **environ):
+        """Return a command line that runs in the user's place; the process that it starts becomes the command."""
+        enter = [
+            "nsenter",
+            "--mount",
+            f"--target={self._namespace.pid}",
+            *BECOME,
+            "env",
+            "-C",
+            str(self.directory),
+            "-i",
+        ]
+        values = [f"{name}={value}" for name, value in (self.environ | environ).items()]
+        return [*enter, *values, *map(str, arguments)]
+
+    def run(self, *arguments, check=0, **environ):
+        """Run mountd as the user."""
+        done = subprocess.run(
+            self.command(self._python, "-c", MAIN, *arguments, **environ),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == check, f"{arguments}: {done.stdout}{done.stderr}"
+        return done
+
+    def shell(self, script):
+        """Run a shell script as the user and return what it prints."""
+        done = subprocess.run(self.command("sh", "-c", script), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def mounts(self):
+        """Return the user's mounts."""
+        table = Path(f"/proc/{self._namespace.pid}/mountinfo").read_text()
+        return [line for line in table.splitlines() if f" {self.directory}/" in line and " fuse.mountd " in line]
+
+    def close(self):
+        """End everything."""
+        try:
+            self.run("unmount", "--all", "--lazy")
+            assert self.mounts() == []
+        finally:
+            self._namespace.kill()
+            self._namespace.communicate()
+
+
+@pytest.fixture
+def user():
+    directory = Path(tempfile.mkdtemp(prefix="mountd-user-", dir="/tmp"))
+    os.chown(directory, NOBODY, NOBODY)
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, directory)
+        somebody = User(directory)
+        undo.callback(somebody.close)
+        somebody.shell("mkdir source && echo hello > source/a.txt")
+        yield somebody
