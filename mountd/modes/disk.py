@@ -11,7 +11,7 @@ from mountd.cache.disk.disk_cache import DiskCache, Place
 from mountd.cache.disk.room import CacheLimits
 from mountd.cache.disk.tier import DiskTier
 from mountd.cache.version import Fetch
-from mountd.catalog.model import LocalSpec, Location
+from mountd.catalog.model import DatasetSpec, LocalSpec, Location, StoreSpec
 from mountd.catalog.store_identity import store_identity
 from mountd.config.mount_options import MountOptions
 from mountd.errors import MountdError, NotFoundError, SetupError
@@ -168,15 +168,7 @@ async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: 
     tier = DiskTier(cache, fetch, queue_bytes=queue_bytes(options), on_miss=misses.note)
     bringer = Bringer(store, root, tier, queue_bytes=queue_bytes(options))
     whole = spec.eager or options.mode == "download"
-    identity = store_identity(location.store)
-    fill = Fill(
-        tier,
-        bringer,
-        misses,
-        root=root,
-        identity="" if identity is None else f"{identity} {location.path}",
-        whole=whole,
-    )
+    fill = Fill(tier, bringer, misses, root=root, identity=_identity(location), whole=whole)
     return MountDisk(spec, tier, fill, tier.fetch, without=FillStatus())
 
 
@@ -196,7 +188,7 @@ def _limits(options: MountOptions) -> CacheLimits:
 
 def _why_not(options: MountOptions, location: Location) -> FillStatus:
     """Return why there is no tier; bytes that lie on this node anyway count as brought."""
-    if isinstance(location.store, LocalSpec):
+    if _lies_on_this_node(location.store):
         return FillStatus(state="complete", note="read in place: the source is a directory of this node")
     if options.mode == "stream":
         return FillStatus(state="streaming", note="through memory only, as it was mounted with --mode stream")
@@ -209,12 +201,28 @@ def _place(location: Location, inner: Store, store: Store) -> Place | None:
     What is on this node already is never copied to its disk once more.
     """
     prefix = location.path.removesuffix(store.shown) if isinstance(store, SingleObjectStore) else ""
+    if _lies_on_this_node(location.store):
+        return None
     if isinstance(inner, ManyStores):
         return _places_in(inner.cache_place, prefix)
     identity = store_identity(location.store)
     if identity is None or _is_of_this_node(identity):
         return None
     return lambda key: (identity, prefix + key)
+
+
+def _identity(location: Location) -> str:
+    """Return what is the same for mounts that show the same; empty: that cannot be told."""
+    store = location.store
+    if isinstance(store, DatasetSpec):
+        return "" if store.listing is None else f"dataset {store.listing}"
+    identity = store_identity(store)
+    return "" if identity is None else f"{identity} {location.path}"
+
+
+def _lies_on_this_node(store: StoreSpec) -> bool:
+    members = store.stores if isinstance(store, DatasetSpec) else (store,)
+    return all(isinstance(member, LocalSpec) for member in members)
 
 
 def _places_in(place: Callable[[str], tuple[str | None, str]], prefix: str) -> Place:

@@ -1,6 +1,8 @@
 """Mounts that turn into downloads: `--mode download`, `prefetch`, datasets, and directories in use."""
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -161,3 +163,20 @@ def test_a_directory_in_use_is_filled_and_its_neighbour_is_not(node, origin, poi
     files[2].read_bytes()
     node.wait_until(lambda: fill_state(node, point) == "complete", "the directory is on disk")
     assert shown(node)["complete"] == COUNT // 2
+
+
+def test_a_worker_killed_while_it_fills_leaves_a_cache_that_the_next_one_completes(node, origin, point, tmp_path):
+    asset = tmp_path / "asset.yml"
+    asset.write_text(f"name: pictures\ntype: uri_folder\npath: {origin.container_url('data')}\n")
+    origin.control(latency_ms=100, connection_bytes_s=1e6)
+    record = node.mount(asset, point)
+    node.wait_until(lambda: files_of(tmp_path / "cache"), "a file is being written")
+    os.kill(record.worker_pid, signal.SIGKILL)
+    origin.control()
+    node.wait_until(lambda: node.record(point).restarts == 1 and node.record(point).state == "ready", "a new worker")
+    node.wait_until(lambda: fill_state(node, point) == "complete", "the rest is on disk")
+    before = gets(origin)
+    assert {len(data) for data in read_all(point).values()} == {SIZE}
+    assert gets(origin) == before
+    assert f"{COUNT} objects" in node.run("cache", "verify", check=0).stdout
+    node.wait_until(lambda: shown(node)["processes"] == 1, "the dead one is forgotten")
