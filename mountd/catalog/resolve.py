@@ -45,7 +45,7 @@ from mountd.catalog.source import (
     WorkspaceId,
     parse_source,
 )
-from mountd.catalog.web_url import WebAddress, parse_web_url, web_spec
+from mountd.catalog.web_url import WebAddress, parse_web_url, shown_url, web_spec
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeniedError, NotFoundError, UsageError
 from mountd.observe.redaction import redact
@@ -133,9 +133,10 @@ class _Resolver:
                     f"can be reached at https://…/{source.filesystem}/{source.path}"
                 )
             case WebUrl():
-                address = parse_web_url(source.url)
                 if not self.must_exist:
-                    raise UsageError(f"{address.shown}: web files are for reading only; name a place in a datastore")
+                    where = shown_url(source.url)
+                    raise UsageError(f"{where}: web files are for reading only; name a place in a datastore")
+                address = parse_web_url(source.url)
                 name = address.file_name
                 return Location(store=web_spec([(name, address)]), path=name, source=address.shown)
 

@@ -39,7 +39,7 @@ class Nginx:
     urls: dict[str, str]
     """By the names of `SERVERS`, without a slash at the end."""
     certificate: Path
-    """Self-signed, for 127.0.0.1."""
+    """Self-signed, for 127.0.0.1 and files.invalid."""
     log: Path
     """Access log: server port, status, method, URI and range of each request."""
 
@@ -58,7 +58,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     home.chmod(0o755)
     (home / "root").mkdir()
     (home / "users").write_text("me:{PLAIN}pass word\n")
-    for_us = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    for_us = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1,DNS:files.invalid"]
     files = ["-keyout", home / "key.pem", "-out", home / "cert.pem"]
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *for_us, *files],

@@ -284,11 +284,11 @@ class TestWebFiles:
         assert "secret" not in repr(found)
         assert KEY not in str(found.store.files[0].url)
 
-    def test_a_target_is_refused(self, tmp_path):
-        with pytest.raises(UsageError, match=r"https://example.com/d/a\?\*\*\*: web files are for reading only"):
-            resolve(
-                "https://me:secret@example.com/d/a?t=secret", workspace=None, environ={}, cwd=tmp_path, must_exist=False
-            )
+    @pytest.mark.parametrize("path", ["d/a", "d/", ""])
+    def test_a_target_is_refused(self, tmp_path, path):
+        target = f"https://me:secret@example.com/{path}?t=secret"
+        with pytest.raises(UsageError, match=r"https://example.com/.*\?\*\*\*: web files are for reading only"):
+            resolve(target, workspace=None, environ={}, cwd=tmp_path, must_exist=False)
 
 
 class TestLocalPaths:

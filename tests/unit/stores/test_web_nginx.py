@@ -1,7 +1,10 @@
 """Web files of a real nginx: parts, redirects, logins, certificates; and what it logs of our requests."""
 
+import contextlib
 import itertools
 import os
+import socket
+import threading
 import time
 
 import pytest
@@ -95,6 +98,57 @@ async def test_a_certificate_for_another_host_is_refused(nginx, closing, file, m
     store = closing(WebStore(web_spec([("f", parse_web_url(url))])))
     with pytest.raises(DeniedError, match="its TLS certificate is not trusted"):
         await store.stat("f")
+
+
+@pytest.fixture
+def tunnel(nginx):
+    """A proxy whose every tunnel leads to the server `tls`; gives its URL and the heads that came."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    heads = []
+
+    def splice(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def serve():
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += client.recv(65536)
+            heads.append(head)
+            server = socket.create_connection(("127.0.0.1", int(nginx.urls["tls"].rpartition(":")[2])))
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=splice, args=(server, client))
+            back.start()
+            splice(client, server)
+            back.join()
+            client.close()
+            server.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"http://me:hunter2@127.0.0.1:{listener.getsockname()[1]}", heads
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+async def test_https_goes_through_a_tunnel_of_the_proxy(nginx, file, tunnel, monkeypatch):
+    url, heads = tunnel
+    monkeypatch.setenv("https_proxy", url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(nginx.certificate))
+    store = WebStore(web_spec([("f", parse_web_url(f"https://files.invalid/{file.name}"))]))
+    assert await whole(store) == file.read_bytes()
+    (head,) = heads
+    assert head.startswith(b"CONNECT files.invalid:443 HTTP/1.")
+    assert b"Proxy-Authorization: Basic " in head
+    await store.aclose()
 
 
 async def test_a_redirect_that_gives_up_https_is_refused(nginx, opened, monkeypatch):

@@ -7,10 +7,13 @@ import time
 import zlib
 
 import pytest
+import trio
 
+from mountd.aio.retry import RetryPolicy
 from mountd.catalog.web_url import parse_web_url, web_spec
 from mountd.errors import ChangedError, CorruptError, MountdError, NoRoomError, NotFoundError, ReadOnlyError, UsageError
 from mountd.stores import web_reads
+from mountd.stores.guarded import GuardedStore
 from mountd.stores.web import WebStore
 from mountd.stores.web_copies import Copies
 from mountd.units import KIB, MIB
@@ -274,6 +277,37 @@ async def test_a_long_copy_is_in_a_file_without_a_name(opened, tmp_path, monkeyp
     store = opened("nothing", data)
     with pytest.raises(NoRoomError, match="the temp directory takes no file"):
         await store.stat("file.csv")
+
+
+@pytest.mark.parametrize("habits", ["strong-whole", "nothing-chunked", "strong-gzip", "strong"])
+async def test_many_read_one_file_at_once_while_copies_come_and_go(opened, web_origin, habits):
+    data = random.Random(3).randbytes(3 * MIB)
+    store = opened(habits, data)
+    guarded = GuardedStore(store, RetryPolicy(first_pause_s=0.01))  # a copy may go between being made and being read
+    info = await guarded.stat("file.csv")
+
+    async def reader(seed):
+        draw = random.Random(seed)
+        for _ in range(10):
+            start, length = draw.randrange(info.size), draw.randrange(200_000)
+            chunk = await guarded.read("file.csv", start, length, if_match=info.etag)
+            assert chunk.data == data[start : start + length]
+
+    async def dropper():
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+            copies = store._web._copies
+            with copies._lock:
+                idle = copies._take_idle(1)
+            for copy in idle:
+                copy.close()
+
+    async with trio.open_nursery() as nursery:
+        for seed in range(16):
+            nursery.start_soon(reader, seed)
+        nursery.start_soon(dropper)
+    store._web._copies.close()
+    assert store._web._copies._bytes == 0
 
 
 async def test_nothing_is_written(opened):
