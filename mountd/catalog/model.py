@@ -103,6 +103,7 @@ class DatasetSpec(msgspec.Struct, frozen=True, kw_only=True, tag="dataset"):
     stores: tuple[LeafSpec, ...]
     """Each once, in the order in which the sources name them."""
     sources: tuple[DatasetSource, ...]
+    """None once they are listed and pinned: there may be thousands."""
     steps: tuple[Step, ...] = ()
     listing: str | None = None
     """The file that the listing is pinned in, or will be by whoever needs it first; None: listed for each use."""
@@ -121,6 +122,14 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     """What the user wrote, with secrets redacted: for messages and status."""
     attr_ttl_s: float | None = None
     """The datastore's own `blob_cache_timeout`, seconds, if it has one."""
+
+
+def known_to_be_pinned(location: Location) -> Location:
+    """Return `location` for use after the listing of its dataset was pinned; what is no kept dataset stays as it is."""
+    store = location.store
+    if not isinstance(store, DatasetSpec) or store.listing is None:
+        return location
+    return msgspec.structs.replace(location, store=msgspec.structs.replace(store, sources=()))
 
 
 def local_directories(location: Location) -> list[Path]:

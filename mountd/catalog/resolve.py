@@ -31,6 +31,7 @@ from mountd.catalog.model import (
     LocalSpec,
     Location,
     Sas,
+    known_to_be_pinned,
 )
 from mountd.catalog.naming import is_loopback, is_utf8
 from mountd.catalog.source import (
@@ -126,7 +127,8 @@ class _Resolver:
             case DatasetReference():
                 workspace = self._workspace(shown, source.workspace)
                 found = DatasetRegistry(workspace).find(source.name, source.version)
-                return self.dataset(shown, found.definition, found.title, workspace.root, found.listing)
+                title = f"azureml:{found.title}"  # with the version that is the latest now
+                return self.dataset(title, found.definition, found.title, workspace.root, found.listing)
             case AdlsUrl():
                 raise UsageError(
                     f"{shown}: Data Lake Gen2 is not in this version; an account that also answers as Blob storage "
@@ -234,7 +236,8 @@ class _Resolver:
             steps=definition.steps,
             listing=None if listing is None else str(listing),
         )
-        return Location(store=spec, path="", source=shown, attr_ttl_s=math.inf)
+        found = Location(store=spec, path="", source=shown, attr_ttl_s=math.inf)
+        return known_to_be_pinned(found) if listing is not None and listing.exists() else found
 
     def _parse(self, text: str, cwd: Path) -> DatasetPath:
         return parse_path(text, self.environ, cwd)

@@ -14,7 +14,7 @@ from mountd.errors import MountdError, NotFoundError, UsageError
 if TYPE_CHECKING:
     from mountd.catalog.dataset_registry import DatasetRegistry
     from mountd.catalog.dataset_yaml import RegisteredDataset
-    from mountd.catalog.model import DatasetSpec
+    from mountd.catalog.model import DatasetSpec, Location
     from mountd.catalog.packed_listing import PackedListing
 
 # Heavy modules are imported where they are needed: `mountd --help` stays quick.
@@ -210,12 +210,15 @@ def pin(spec: "DatasetSpec") -> "PackedListing":
     return outcome
 
 
-def pin_before_mount(spec: object) -> None:
-    """Pin a kept dataset that was never used: that may take longer than a mount is given."""
-    from mountd.catalog.model import DatasetSpec
+def pin_before_mount(location: "Location") -> "Location":
+    """Return `location`; pins a kept dataset that was never used, which may take longer than a mount is given."""
+    from mountd.catalog.model import DatasetSpec, known_to_be_pinned
 
+    spec = location.store
     if isinstance(spec, DatasetSpec) and spec.listing is not None and not Path(spec.listing).exists():
         pin(spec)
+        return known_to_be_pinned(location)
+    return location
 
 
 def _registry(explicit: Path | None) -> "DatasetRegistry":

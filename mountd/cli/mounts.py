@@ -189,8 +189,8 @@ def _spec(
     if name is not None and named is not None and name != named:
         raise UsageError(f"--name {name} and -o name={named} disagree; give one of them")
     o_options = [f"{key}={value}" for key, value in pairs.items()]
-    location = resolve(source, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd())
-    pin_before_mount(location.store)
+    named_place = resolve(source, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd())
+    location = pin_before_mount(named_place)
     settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
     path = api.real_mountpoint(mountpoint)
     eager = isinstance(location.store, DatasetSpec) or isinstance(parse_source(source, os.environ), DataYaml)

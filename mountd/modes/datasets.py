@@ -86,7 +86,7 @@ async def listing_of(
         return PackedListing(await _list(spec, policy, progress), spec.name)
     path = Path(spec.listing)
     lane = Lane("pinned listing", 2)
-    if not await lane.run(path.exists):
+    if spec.sources and not await lane.run(path.exists):
         async with _locked(path.with_suffix(".lock"), lane):
             if not await lane.run(path.exists):
                 await lane.run(_keep, path, await _list(spec, policy, progress))
@@ -111,11 +111,13 @@ def _keep(path: Path, listing: bytes) -> None:
 @asynccontextmanager
 async def _locked(path: Path, lane: Lane) -> AsyncIterator[None]:
     """Hold the lock `path`, whose file goes away again."""
-    descriptor = await lane.run(_open_lock, path)
+    with trio.CancelScope(shield=True):  # what is opened must become known, to be closed
+        descriptor = await lane.run(_open_lock, path)
     try:
         while True:
-            if _try_lock(descriptor):
-                break
+            with trio.CancelScope(shield=True):  # else a thread could lock what has that number by then
+                if await lane.run(_try_lock, descriptor):
+                    break
             await trio.sleep(LOOK_EVERY_S)  # the lock of another process sets no event
         yield
         _remove(path)

@@ -13,7 +13,7 @@ import trio
 from pathspec import GitIgnoreSpec
 
 from mountd.aio.threads import Lane
-from mountd.catalog.model import DatasetSpec, Location
+from mountd.catalog.model import DatasetSpec, Location, known_to_be_pinned
 from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
 from mountd.client import api
@@ -69,7 +69,7 @@ class NodeOperations:
 
     async def mount(self, name: str, location: Location, mountpoint: Path) -> None:
         """Mount with the options that environment and files give; a dataset that was never used is pinned first."""
-        await self._pin(location)
+        location = await self._pinned(location)
         options = settle({}, [], self._environ, read_config(self._environ), datastore_ttl_s=location.attr_ttl_s)
         real = await self._lane.run(api.real_mountpoint, mountpoint)
         spec = MountSpec(name=name, mountpoint=real, location=location, options=options, eager=True)
@@ -113,14 +113,15 @@ class NodeOperations:
         )
         report.check_complete(f"upload to {location.source}")
 
-    async def _pin(self, location: Location) -> None:
+    async def _pinned(self, location: Location) -> Location:
         store = location.store
         if not isinstance(store, DatasetSpec) or store.listing is None:
-            return
+            return location
         if not await self._lane.run(Path(store.listing).exists):
             from mountd.modes.datasets import listing_of  # noqa: PLC0415 - as above
 
             await listing_of(store)
+        return known_to_be_pinned(location)
 
     async def _telling(self, verb: str, work: Callable[[Progress], Awaitable[T]]) -> T:
         """Return what `work` does, saying now and then how far it is."""

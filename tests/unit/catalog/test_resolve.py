@@ -28,6 +28,7 @@ from mountd.catalog.model import (
 from mountd.catalog.resolve import dataset_location, resolve
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeniedError, MountdError, NotFoundError, UsageError
+from mountd.wire.codec import pack
 
 URL = "https://acct.blob.core.windows.net/data/a/b"
 EMULATOR = "http://127.0.0.1:10000/devstoreaccount1/data"
@@ -465,7 +466,7 @@ class TestDatasets:
         storage = LocalSpec(path=str(workspace.directory / "storage" / "workspaceblobstore"))
         for text in ("azureml:cifar:1", "azureml:cifar", "azureml:cifar@latest"):
             found = resolve(text, workspace=workspace, environ={}, cwd=tmp_path)
-            assert (found.source, found.path, found.attr_ttl_s) == (text, "", math.inf)
+            assert (found.source, found.path, found.attr_ttl_s) == ("azureml:cifar:1", "", math.inf)
             assert found.store == DatasetSpec(
                 name="cifar:1",
                 stores=(storage,),
@@ -476,6 +477,15 @@ class TestDatasets:
                 listing=str(made.listing),
             )
         assert dataset_location(made, workspace=workspace, environ={}, cwd=tmp_path).store == found.store
+
+    def test_a_pinned_one_travels_without_its_sources(self, tmp_path, workspace):
+        paths = [f"{tmp_path}/{number}*" for number in range(1000)]
+        made = DatasetRegistry(workspace).register(define(paths, environ={}, cwd=tmp_path), "many").dataset
+        assert len(resolve("azureml:many", workspace=workspace, environ={}, cwd=tmp_path).store.sources) == 1000
+        made.listing.touch()
+        found = resolve("azureml:many", workspace=workspace, environ={}, cwd=tmp_path)
+        assert found.store.sources == ()
+        assert len(pack(found)) < 1000
 
     def test_it_needs_a_workspace_that_has_it(self, tmp_path, workspace):
         with pytest.raises(NotFoundError, match="no workspace"):
