@@ -7,6 +7,7 @@ patterns in a path are extensions. What only mountd knows of a registered one st
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 import msgspec
@@ -15,6 +16,7 @@ import yaml
 from mountd.catalog.dataset import DatasetDefinition, DatasetType
 from mountd.catalog.datastore_kinds import Tags
 from mountd.catalog.selection import Step, check_steps
+from mountd.catalog.source import LocalPath
 from mountd.config.strict_yaml import convert, load_yaml, read_text
 from mountd.errors import UsageError
 
@@ -131,7 +133,7 @@ def decode_registered(path: Path) -> RegisteredDataset:
         description=asset.description,
         tags=asset.tags,
         created=created if created.tzinfo else created.replace(tzinfo=UTC),
-        definition=asset.definition,
+        definition=msgspec.structs.replace(asset.definition, paths=tuple(map(_as_uri, asset.all_paths))),
         listing=listing_of(path, identifier),
     )
 
@@ -146,7 +148,7 @@ def encode_registered(dataset: RegisteredDataset) -> bytes:
         "version": dataset.version,
         "description": dataset.description,
         "type": definition.type,
-        **({"path": definition.paths[0]} if single else {"paths": list(definition.paths)}),
+        **({"path": _as_path(definition.paths[0])} if single else {"paths": list(definition.paths)}),
         "steps": msgspec.to_builtins(definition.steps),
         "format": definition.format,
         "options": definition.options,
@@ -158,6 +160,17 @@ def encode_registered(dataset: RegisteredDataset) -> bytes:
     if yaml.safe_load(text) != kept:
         text = _dump(kept, allow_unicode=False)  # as for datastores: some separators do not come back otherwise
     return text.encode("utf-8")
+
+
+def _as_path(uri: str) -> str:
+    """Return a path of this node as Azure ML writes it, which knows no `file:`; other places stay as they are."""
+    path = unquote_to_bytes(uri.removeprefix("file://")).decode() if uri.startswith("file:///") else ""
+    return path if path and "*" not in uri and _as_uri(path) == uri else uri
+
+
+def _as_uri(path: str) -> str:
+    """Return what `_as_path` was given."""
+    return LocalPath(path).uri.replace("*", "%2A") if path.startswith("/") else path
 
 
 def _dump(fields: dict[str, Any], *, allow_unicode: bool) -> str:

@@ -119,8 +119,10 @@ async def _locked(path: Path, lane: Lane) -> AsyncIterator[None]:
                 if await lane.run(_try_lock, descriptor):
                     break
             await trio.sleep(LOOK_EVERY_S)  # the lock of another process sets no event
-        yield
-        _remove(path)
+        try:
+            yield
+        finally:
+            _remove(path)
     finally:
         os.close(descriptor)
 

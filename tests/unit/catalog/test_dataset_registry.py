@@ -45,6 +45,16 @@ def test_files_are_for_their_owner_only_and_azure_ml_can_read_them(registry, mak
     assert made.listing.parent == path.parent
 
 
+@pytest.mark.parametrize("name", ["plain", "two words", "a%20b", "st*r", "é"])
+def test_a_directory_of_this_node_is_written_as_azure_ml_reads_it(registry, make, tmp_path, name):
+    (tmp_path / name).mkdir()
+    made = registry.register(make(f"./{name}", type="uri_folder"), "d").dataset
+    fields = yaml.safe_load((registry.directory / "d" / "1.yml").read_text())
+    assert fields["path"] == str(tmp_path / name)
+    assert registry.get("d").definition == made.definition
+    assert registry.get("d").definition.digest == made.definition.digest
+
+
 def test_the_same_definition_is_registered_once(registry, make):
     first = registry.register(make(f"{STORE}/d"), "cifar")
     assert first.made
