@@ -1,20 +1,25 @@
 """When the writer of the disk tier steps back: readers wait for the store and the processors have nothing to spare.
 
 Writing costs a copy and a checksum for every byte. Where processors idle that is nobody's loss; where they do not, it
-is taken from the readers, so the writer then works a fifth of the time, and what does not fit its queue is dropped.
+is taken from the readers. The writer then works a tenth of the time, and what does not fit its queue is dropped;
+directories in use are brought to the disk when nobody waits.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
-SPARE = 0.15
-"""Part of the processors' time that must be idle for the writer to work without pauses."""
-REST = 4.0
+SPARE = 0.7
+"""Processors that must idle for the writer to work without pauses."""
+REST = 9.0
 """How long it rests for the time that it has worked."""
 LONGEST_REST_S = 0.5
-_SAMPLE_TICKS = 10
-"""Ticks of all processors together (0.01 s each) that make a sample."""
+SAMPLE_S = 0.05
+"""How long processors are watched for a sample."""
+STALE_S = 1.0
+"""A longer time says nothing of this moment."""
 
 
 class ProcessorTime(NamedTuple):
@@ -35,19 +40,44 @@ def read_processor_time(path: Path = Path("/proc/stat")) -> ProcessorTime | None
 
 
 class Pace:
-    """Says how long to rest after a piece of work."""
+    """Says whether there is processor time to spare, and how long to rest after a piece of work.
 
-    def __init__(self, read: Callable[[], ProcessorTime | None] = read_processor_time) -> None:
+    Args:
+        read: the machine's processor time.
+        clock: seconds.
+        processors: how many there are.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], ProcessorTime | None] = read_processor_time,
+        clock: Callable[[], float] = monotonic,
+        processors: int | None = None,
+    ) -> None:
+        self._processors = processors or os.cpu_count() or 1
         self._read = read
+        self._clock = clock
         self._last = read()
-        self._idle = 1.0
+        self._last_at = clock()
+        self._spare = self._last is None
+
+    def has_spare(self) -> bool:
+        """Whether processors idle, as far as is known: just after a quiet time it is not, and the answer is no."""
+        now = self._clock()
+        if self._last is None or now - self._last_at < SAMPLE_S:
+            return self._spare
+        sample = self._read()
+        if sample is None or now - self._last_at > STALE_S:
+            self._spare = sample is None
+        elif sample.total > self._last.total:
+            self._spare = (sample.idle - self._last.idle) / (
+                sample.total - self._last.total
+            ) >= SPARE / self._processors
+        self._last, self._last_at = sample, now
+        return self._spare
 
     def rest_s(self, worked_s: float, *, readers_wait: bool) -> float:
         """Return the seconds to rest after `worked_s` seconds of work."""
-        now = self._read()
-        if now is not None and self._last is not None and now.total - self._last.total >= _SAMPLE_TICKS:
-            self._idle = (now.idle - self._last.idle) / (now.total - self._last.total)
-            self._last = now
-        if not readers_wait or self._idle >= SPARE:
+        if not readers_wait or self.has_spare():
             return 0.0
         return min(LONGEST_REST_S, REST * worked_s)

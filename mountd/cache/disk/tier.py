@@ -22,7 +22,7 @@ from mountd.cache.disk.shared_fetch import SharedFetches
 from mountd.cache.disk.write_queue import Queued, WriteQueue, cost_of
 from mountd.cache.version import Fetch, ObjectVersion
 from mountd.observe.logs import get_logger
-from mountd.units import ByteRange
+from mountd.units import MIB, ByteRange
 
 READ_S = 3.0
 UPKEEP_EVERY_S = 2.0
@@ -30,6 +30,9 @@ UPKEEP_S = 60.0
 FULL_S = 2.0
 """How long nothing is offered to a disk that had no room."""
 LATELY_S = 0.1
+SHORT_QUEUE = 32 * MIB
+"""Bytes that wait to be written while readers wait: more would not be written sooner, and their memory is missed where
+it would be used again at once."""
 _READERS = 8
 
 log = get_logger("mountd.cache.disk")
@@ -260,7 +263,8 @@ class DiskTier:
         return None
 
     def _offer(self, piece: Piece) -> None:
-        if self.takes_writes and self._queue.try_room(piece.data.nbytes):
+        within = SHORT_QUEUE if self.readers_wait else None
+        if self.takes_writes and self._queue.try_room(piece.data.nbytes, within=within):
             self._queue.put(Queued(piece))
         else:
             self.counters.bytes_dropped += piece.data.nbytes

@@ -48,10 +48,10 @@ class WriteQueue:
             await self._changed.wait()
         self.used += cost
 
-    def try_room(self, count: int) -> bool:
-        """Take room for `count` bytes if there is any."""
+    def try_room(self, count: int, *, within: int | None = None) -> bool:
+        """Take room for `count` bytes if there is any; `within`: in a queue of at most so many bytes."""
         cost = cost_of(count)
-        if self.used + cost > self.limit:
+        if self.used + cost > (self.limit if within is None else min(self.limit, within)):
             return False
         self.used += cost
         return True

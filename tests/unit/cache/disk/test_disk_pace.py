@@ -1,29 +1,65 @@
 """The writer steps back exactly when readers wait and the processors are busy."""
 
-from mountd.cache.disk.pace import LONGEST_REST_S, REST, Pace, ProcessorTime, read_processor_time
+import pytest
+
+from mountd.cache.disk.pace import LONGEST_REST_S, REST, SAMPLE_S, STALE_S, Pace, ProcessorTime, read_processor_time
 
 
-def paced(*samples):
-    times = iter(samples)
-    return Pace(lambda: next(times))
+class Machine:
+    """Processor time and a clock that a test moves on."""
+
+    def __init__(self):
+        self.idle, self.total, self.now = 0, 0, 100.0
+        self.reads = 0
+
+    def read(self):
+        self.reads += 1
+        return ProcessorTime(self.idle, self.total)
+
+    def pass_by(self, seconds, idle):
+        self.now += seconds
+        self.total += 100
+        self.idle += idle
 
 
-def test_busy_processors_and_waiting_readers_make_it_rest():
-    pace = paced(ProcessorTime(0, 0), ProcessorTime(1, 100), ProcessorTime(2, 200))
+@pytest.fixture
+def machine():
+    return Machine()
+
+
+@pytest.fixture
+def pace(machine):
+    return Pace(machine.read, lambda: machine.now, processors=2)
+
+
+def test_busy_processors_and_waiting_readers_make_it_rest(machine, pace):
+    machine.pass_by(2 * SAMPLE_S, idle=1)
     assert pace.rest_s(0.01, readers_wait=True) == REST * 0.01
     assert pace.rest_s(10, readers_wait=True) == LONGEST_REST_S
 
 
-def test_idle_processors_or_no_readers_do_not():
-    pace = paced(ProcessorTime(0, 0), ProcessorTime(50, 100), ProcessorTime(50, 200))
-    assert pace.rest_s(0.01, readers_wait=True) == 0
+def test_idle_processors_or_no_readers_do_not(machine, pace):
+    machine.pass_by(2 * SAMPLE_S, idle=1)
     assert pace.rest_s(0.01, readers_wait=False) == 0
-
-
-def test_short_samples_are_not_judged():
-    pace = paced(ProcessorTime(0, 0), ProcessorTime(0, 5), ProcessorTime(0, 100))
+    machine.pass_by(2 * SAMPLE_S, idle=90)
+    assert pace.has_spare()
     assert pace.rest_s(0.01, readers_wait=True) == 0
-    assert pace.rest_s(0.01, readers_wait=True) > 0
+
+
+def test_what_was_long_ago_says_nothing_of_this_moment(machine, pace):
+    machine.pass_by(STALE_S * 2, idle=100)
+    assert not pace.has_spare()
+    machine.pass_by(2 * SAMPLE_S, idle=100)
+    assert pace.has_spare()
+
+
+def test_it_looks_no_more_often_than_it_can_tell_something(machine, pace):
+    machine.pass_by(2 * SAMPLE_S, idle=50)
+    assert pace.has_spare()
+    before = machine.reads
+    machine.pass_by(SAMPLE_S / 2, idle=0)
+    assert pace.has_spare()
+    assert machine.reads == before
 
 
 def test_without_numbers_it_never_rests(tmp_path):
