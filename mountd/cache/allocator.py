@@ -3,12 +3,10 @@
 By default glibc spreads them over one heap for every few threads, and maps some of them one by one: holes in many heaps
 stay (512 MiB of cached bytes took 900 MiB of memory), and a fresh mapping costs a page fault for every 4 KiB. With
 one heap and no mappings the buffers of a stream are used again and again: 512 MiB of cached bytes take 620 MiB, and a
-cold sequential read gains a fifth. In huge pages, where the kernel gives them to who asks, the heap costs a page fault
-for every 2 MiB: a sixth more small files. Measured with `scripts/bench`.
+cold sequential read gains a fifth. Measured with `scripts/bench`.
 """
 
 import ctypes
-from collections.abc import Mapping
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -16,19 +14,6 @@ _M_ARENA_MAX = -8
 _NEVER_MAPPED_BYTES = 1 << 30
 _TRIMMED_FROM_BYTES = 128 << 20
 """Free memory at the end of the heap goes back to the system from here on."""
-_TUNABLES = "GLIBC_TUNABLES"
-_HUGE_PAGES = "glibc.malloc.hugetlb"
-
-
-def with_huge_pages(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ` for a process whose heap is to be in huge pages; a setting that is there already stays.
-
-    glibc reads it (from 2.35 on) as the process starts, and no later.
-    """
-    said = environ.get(_TUNABLES, "")
-    if _HUGE_PAGES in said:
-        return dict(environ)
-    return {**environ, _TUNABLES: f"{said}:{_HUGE_PAGES}=1" if said else f"{_HUGE_PAGES}=1"}
 
 
 def reuse_buffers() -> bool:

@@ -46,6 +46,13 @@ def mount(
     allow_other: Annotated[bool, typer.Option("--allow-other", help="Let other users in.")] = False,
     cache_dir: Annotated[str | None, _option("--cache-dir", "D", "Where the disk cache lives.")] = None,
     cache_size: Annotated[str | None, _option("--cache-size", "S", "Ceiling of the disk cache.")] = None,
+    cache_reserve: Annotated[str | None, _option("--cache-reserve", "S", "Bytes of its disk left to others.")] = None,
+    cache_prune_threshold: Annotated[
+        str | None, _option("--cache-prune-threshold", "0…1", "Part of the ceiling from which on it makes room.")
+    ] = None,
+    cache_prune_target: Annotated[
+        str | None, _option("--cache-prune-target", "0…1", "Part of the ceiling down to which it makes room.")
+    ] = None,
     memory: Annotated[str | None, _option("--memory", "S", "Ceiling of the memory cache, such as 512MiB.")] = None,
     attr_ttl: Annotated[str | None, _option("--attr-ttl", "T", "How long names are used without asking: 30s.")] = None,
     uid: Annotated[str | None, _option("--uid", "N", "The owner that files show.")] = None,
@@ -73,6 +80,9 @@ def mount(
         "allow_other": "true" if allow_other else None,
         "cache_dir": cache_dir,
         "cache_size": cache_size,
+        "cache_reserve": cache_reserve,
+        "cache_prune_threshold": cache_prune_threshold,
+        "cache_prune_target": cache_prune_target,
         "memory": memory,
         "attr_ttl": attr_ttl,
         "uid": uid,

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import msgspec
 import trio
 
-from mountd.cache.allocator import with_huge_pages
 from mountd.daemon.connection import Connection, as_stream
+from mountd.daemon.worker_heap import with_huge_pages
 from mountd.errors import MountdError, SetupError, UnavailableError
 from mountd.observe.logs import get_logger
 from mountd.wire.messages import AskReport, Bring, Ended, Failed, News, Order, Ready, Report, Serve, Step, Stop

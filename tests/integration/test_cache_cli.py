@@ -115,7 +115,8 @@ def test_a_killed_worker_leaves_a_cache_that_the_next_one_uses(node, origin, poi
     node.wait_until(lambda: shown(node)["complete"] == COUNT, "all objects complete")
     before = gets(origin)
     os.kill(record.worker_pid, signal.SIGKILL)
-    node.wait_until(lambda: node.record(point).state == "ready" and node.record(point).restarts == 1, "a new worker")
+    # One look, not two: between them the death may be noticed.
+    node.wait_until(lambda: (one := node.record(point)).state == "ready" and one.restarts == 1, "a new worker")
     assert read_all(point) == first
     assert gets(origin) == before
     node.wait_until(lambda: shown(node)["processes"] == 1, "the dead one is forgotten")

@@ -1,6 +1,6 @@
-"""Settings of the C allocator, as far as a process can see them."""
+"""The environment that puts a heap into huge pages."""
 
-from mountd.cache.allocator import with_huge_pages
+from mountd.daemon.worker_heap import with_huge_pages
 
 
 def test_huge_pages_are_asked_for_beside_what_the_user_set():
