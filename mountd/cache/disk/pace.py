@@ -1,7 +1,7 @@
 """When the writer of the disk tier steps back: readers wait for the store and the processors have nothing to spare.
 
 Writing costs a copy and a checksum for every byte. Where processors idle that is nobody's loss; where they do not, it
-is taken from the readers. The writer then works a tenth of the time, and what does not fit its queue is dropped;
+is taken from the readers. The writer then works a twentieth of the time, and what does not fit its queue is dropped;
 directories in use are brought to the disk when nobody waits.
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 SPARE = 0.7
 """Processors that must idle for the writer to work without pauses."""
-REST = 9.0
+REST = 19.0
 """How long it rests for the time that it has worked."""
 LONGEST_REST_S = 0.5
 SAMPLE_S = 0.05
