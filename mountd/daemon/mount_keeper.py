@@ -225,7 +225,9 @@ class MountKeeper:
         """Return a worker that is ready; nothing of one that does not get there is left."""
         self._step = "starting the worker"
         self._kernel.forget()
-        worker = self._worker = await WorkerProcess.start(nursery, self._worker_command, self._spec)
+        worker = self._worker = await WorkerProcess.start(
+            nursery, self._worker_command, self._spec, log_file=self._base.log
+        )
         try:
             await worker.wait_ready()
             await self._kernel.adopt()

@@ -55,8 +55,10 @@ class Outcome:
 class WorkerProcess:
     """A running worker."""
 
-    def __init__(self, process: trio.Process, connection: Connection[News]) -> None:
+    def __init__(self, process: trio.Process, connection: Connection[News], log_file: str | None) -> None:
+        """`log_file` is where the worker's last words end up, if that is a file."""
         self._process = process
+        self._log_file = log_file
         self._connection = connection
         self._step = "starting the worker"
         self._ready = trio.Event()
@@ -70,7 +72,9 @@ class WorkerProcess:
         self._reported = trio.Condition()
 
     @classmethod
-    async def start(cls, nursery: trio.Nursery, command: Sequence[str], spec: msgspec.Raw) -> "WorkerProcess":
+    async def start(
+        cls, nursery: trio.Nursery, command: Sequence[str], spec: msgspec.Raw, *, log_file: str | None = None
+    ) -> "WorkerProcess":
         """Start `command` and tell it to serve `spec`; a task in `nursery` listens to it until it is dead and reaped.
 
         Raises:
@@ -94,7 +98,7 @@ class WorkerProcess:
             finally:
                 theirs.close()
             undo.pop_all()
-        worker = cls(process, Connection(as_stream(ours), News))
+        worker = cls(process, Connection(as_stream(ours), News), log_file)
         nursery.start_soon(worker._run)
         try:
             with contextlib.suppress(UnavailableError):  # it is dead already: `wait_ready` says why
@@ -129,7 +133,8 @@ class WorkerProcess:
             raise outcome.error
         if outcome.reason is not None:
             raise SetupError(f"the mount was over before it was ready ({outcome.reason})")
-        raise SetupError(f"the worker {outcome.how} while {self._step}; try again, the log says more if it repeats")
+        where = f"the log says why: {self._log_file}" if self._log_file else "the log says why"
+        raise SetupError(f"the worker {outcome.how} while {self._step}; {where}")
 
     async def wait_ended(self) -> Outcome:
         """Return how it ended, once it has."""

@@ -127,6 +127,12 @@ async def test_a_mount_that_fails_says_why_and_leaves_nothing(tmp_path, how, kin
     assert "c2VjcmV0" not in capfd.readouterr().err
 
 
+async def test_a_worker_that_dies_without_a_word_is_looked_up_in_the_log(tmp_path):
+    async with running(tmp_path, log="/var/log/of-this-mount.log") as supervisor:
+        with pytest.raises(SetupError, match=r"the log says why: /var/log/of-this-mount\.log$"):
+            await supervisor.mount(spec(tmp_path / "new", "dies"))
+
+
 async def test_a_mount_point_that_was_there_stays_when_the_mount_fails(tmp_path):
     (tmp_path / "old").mkdir()
     async with running(tmp_path) as supervisor:
