@@ -29,16 +29,28 @@ from typing import ClassVar
 
 
 class MountdError(Exception):
-    """Base of the tree above; raised itself only for faults of mountd's own."""
+    """Base of the tree above; raised itself only for faults of mountd's own.
+
+    `hint` is for who typed a command, and no part of the text: programs get the text alone where they parse it.
+    """
 
     errno: ClassVar[int] = _errno.EIO
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
 
+    def __init__(self, text: str = "", *, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
+
+    @property
+    def text(self) -> str:
+        """The one line without the hint, printable anywhere: names need not be UTF-8."""
+        return " ".join(str(self).split()).encode("utf-8", "backslashreplace").decode()
+
     @property
     def message(self) -> str:
-        """The one line meant for people, printable anywhere: names need not be UTF-8."""
-        return " ".join(str(self).split()).encode("utf-8", "backslashreplace").decode()
+        """The one line meant for people, with the hint."""
+        return f"{self.text} {self.hint}" if self.hint else self.text
 
 
 class UsageError(MountdError):

@@ -1,6 +1,8 @@
 """What Azure ML's packages have and mountd does not: a clear error, instead of a pretence or a riddle.
 
-`hasattr` of an object answers as it should; `from module import Name` says what is missing and where to look.
+One exception for all of it, `NotPartOfMountdError`: a name of a module, a member of a class or an object, an argument.
+It is an `ImportError` and an `AttributeError` as well where Python asks for one: `from module import Name` says what is
+missing, and `hasattr` of an object answers. mountd has no list of Azure ML's names: a mistyped one is refused alike.
 """
 
 import importlib.util
@@ -8,17 +10,26 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mountd.errors import UsageError
-
-_WHERE = "docs/PYTHON.md lists what is"
+from mountd.azureml.errors import UserErrorException
 
 
-class NotPartOfMountdError(UsageError, ImportError):
-    """A module has no such name in mountd."""
+class NotPartOfMountdError(UserErrorException):
+    """A name, an argument or a value that mountd does not have."""
+
+    def __init__(self, what: str) -> None:
+        """`what` is its name, as the script wrote it."""
+        super().__init__(f"{what} is not part of mountd; docs/PYTHON.md lists what is.")
+
+    def __str__(self) -> str:
+        return self.message  # no text of Azure ML's: one line is enough
 
 
-class NoSuchMemberError(UsageError, AttributeError):
-    """An object has no such attribute or method in mountd."""
+class AbsentNameError(NotPartOfMountdError, ImportError):
+    """A module has no such name. Were it no `ImportError`, the import statement would replace its text."""
+
+
+class AbsentMemberError(NotPartOfMountdError, AttributeError):
+    """A class or an object has no such attribute or method."""
 
 
 def absent(module: str) -> Callable[[str], Any]:
@@ -28,7 +39,7 @@ def absent(module: str) -> Callable[[str], Any]:
         # Underscores: what the import system, pickle, doctest and notebooks probe for.
         if name.startswith("_") or _is_submodule(module, name):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        raise NotPartOfMountdError(f"{module}.{name} is not part of mountd; {_WHERE}")
+        raise AbsentNameError(f"{module}.{name}")
 
     return refuse
 
@@ -38,12 +49,23 @@ def _is_submodule(package: str, name: str) -> bool:
     return hasattr(sys.modules[package], "__path__") and importlib.util.find_spec(f"{package}.{name}") is not None
 
 
-class PartlyAbsent:
-    """Base of the API's objects: what they do not have is told as such."""
+class _PartlyAbsentType(type):
+    """Class of `PartlyAbsent` and all below: much of Azure ML is called on the class, `Workspace.create(…)`."""
 
     if not TYPE_CHECKING:  # a checker shall still know every attribute
+
+        def __getattr__(cls, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+            raise AbsentMemberError(f"{cls.__name__}.{name}")
+
+
+class PartlyAbsent(metaclass=_PartlyAbsentType):
+    """Base of the API's classes: what they do not have is told as such."""
+
+    if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            raise NoSuchMemberError(f"{type(self).__name__}.{name} is not part of mountd; {_WHERE}")
+            raise AbsentMemberError(f"{type(self).__name__}.{name}")

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from mountd.azureml.errors import as_api_errors
 from mountd.errors import MountdError
 
 T = TypeVar("T")
@@ -13,7 +14,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
     """Return what `work` does; Ctrl-C cancels it and gives everything back.
 
     Raises:
-        MountdError: what `work` raised, in no group.
+        AzureMLException: for any `MountdError` that `work` raised, in no group.
     """
     import trio  # noqa: PLC0415 - importing the API is light
 
@@ -29,8 +30,9 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
             raise outcome
         return outcome
 
-    if not trio.lowlevel.in_trio_run():
-        return to_the_end()
-    # A script that is itself a trio program: its thread has a loop already.
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(to_the_end).result()
+    with as_api_errors():
+        if not trio.lowlevel.in_trio_run():
+            return to_the_end()
+        # A script that is itself a trio program: its thread has a loop already.
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            return pool.submit(to_the_end).result()

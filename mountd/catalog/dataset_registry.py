@@ -77,8 +77,8 @@ class DatasetRegistry:
         if not found:
             known = ", ".join(self.names()) or "none"
             raise NotFoundError(
-                f'Cannot find dataset registered with name "{name}" in the workspace. '
-                f"({self.workspace.root} has: {known})"
+                f'Cannot find dataset registered with name "{name}" in the workspace.',
+                hint=f"({self.workspace.root} has: {known})",
             )
         return sorted(found, key=_age)
 
@@ -97,8 +97,8 @@ class DatasetRegistry:
                 return dataset
         there = ", ".join(str(dataset.version) for dataset in found)
         raise NotFoundError(
-            f'Cannot find dataset registered with name "{name}" (version: {version}) in the workspace. '
-            f"(there are: {there})"
+            f'Cannot find dataset registered with name "{name}" (version: {version}) in the workspace.',
+            hint=f"(there are: {there})",
         )
 
     def find(self, name: str, version: str | None = None) -> RegisteredDataset:
@@ -126,7 +126,9 @@ class DatasetRegistry:
             for dataset in self.versions(name):
                 if dataset.id == wanted:
                     return dataset
-        raise NotFoundError(f"Cannot find dataset with id {identifier} in the workspace {self.workspace.root}")
+        raise NotFoundError(
+            f'Cannot find dataset with id "{identifier}" in the workspace.', hint=f"({self.workspace.root})"
+        )
 
     def latest(self) -> list[RegisteredDataset]:
         """Return the latest version of each name, sorted by name."""
@@ -170,7 +172,8 @@ class DatasetRegistry:
             if known and not new_version and version is None:
                 raise ExistsError(
                     f'There is already a dataset registered under name "{name}". '
-                    "Specify `create_new_version=True` (--new-version) to register it as a new version."
+                    "Specify `create_new_version=True` to register the dataset as a new version.",
+                    hint="(On the command line: --new-version.)",
                 )
             number = version or str(1 + max((int(text) for text in there if text.isdecimal()), default=0))
             identifier = str(uuid.uuid4())

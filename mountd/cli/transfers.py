@@ -152,11 +152,10 @@ async def _supervise(
 
 
 def _print(report: "TransferReport", sentence: str, location: "Location", *, quiet: bool, as_json: bool) -> None:
-    from mountd.transfer.report import printable
     from mountd.transfer.summary import as_fields, as_sentence
 
     for problem in report.problems[:PROBLEMS_SHOWN]:
-        typer.echo(f"mountd: not transferred: {printable(problem.name)}: {problem.reason}", err=True)
+        typer.echo(f"mountd: not transferred: {problem.line}", err=True)
     if report.problem_count > PROBLEMS_SHOWN:
         typer.echo(f"mountd: not transferred: {report.problem_count - PROBLEMS_SHOWN} more", err=True)
     if as_json:
@@ -167,7 +166,5 @@ def _print(report: "TransferReport", sentence: str, location: "Location", *, qui
 
 def _check(report: "TransferReport", what: str) -> None:
     if report.problem_count:
-        raise UnsafeError(
-            f"{what}: {report.problem_count} files were not transferred, as named above; "
-            "mend that and run the same command again"
-        )
+        count = "1 file was" if report.problem_count == 1 else f"{report.problem_count} files were"
+        raise UnsafeError(f"{what}: {count} not transferred, as named above; mend that and run the same command again")

@@ -4,6 +4,7 @@ A report tells of every file: transferred, there already, or a problem. The numb
 are kept up to a limit, so that a million of them cost no memory.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,13 @@ class Problem:
     reason: str
     missing: bool = False
     """It was listed, and is gone."""
+
+    @property
+    def line(self) -> str:
+        """The name and the reason, for people; the name once, where the reason begins with the place of that name."""
+        name = printable(self.name)
+        named = re.search(rf"(?:^|[ /]){re.escape(name)}: ", self.reason)
+        return self.reason if named else f"{name}: {self.reason}"
 
 
 @dataclass(slots=True)
@@ -73,7 +81,7 @@ class TransferReport:
         if self.problem_count:
             first = self.problems[0]
             more = f" and {self.problem_count - 1} more" if self.problem_count > 1 else ""
-            raise UnsafeError(f"{what} is not complete: {printable(first.name)}: {first.reason}{more}")
+            raise UnsafeError(f"{what} is not complete: {first.line}{more}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

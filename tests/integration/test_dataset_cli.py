@@ -62,7 +62,7 @@ def test_a_dataset_from_its_registration_to_its_removal(mountd, data):
         (["create", "x"], 2, "--path SOURCE or --file"),
         (["create", "--path", "data"], 2, "NAME is missing"),
         (["create", "x", "--path", "data", "--tag", "k"], 2, "K=V"),
-        (["show", "x"], 3, "Cannot find dataset"),
+        (["show", "x"], 3, 'Cannot find dataset registered with name "x" in the workspace. ('),
         (["show", "x/y"], 2, "azureml:NAME"),
         (["remove", "x"], 3, "Cannot find dataset"),
     ],
@@ -100,7 +100,7 @@ def test_mount_download_and_run_show_the_same(mountd, data, tmp_path):
     assert (tmp_path / "point" / "test" / "1.csv").read_text() == expected["test/1.csv"]
     assert sorted(os.listdir(tmp_path / "point" / "test")) == ["1.csv", "2.csv"]
     done = mountd.run("download", "azureml:cifar", tmp_path / "another", check=7)
-    assert "test/2.csv: cifar:1: test/2.csv: was replaced" in done.stderr
+    assert "not transferred: cifar:1: test/2.csv: was replaced" in done.stderr
     mountd.run("dataset", "create", "cifar", "-p", "data/test", "-p", "data/train", "--new-version", check=0)
     assert "test/2.csv" not in tree(tmp_path / "another")
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.config.strict_yaml import load_json, read_text
 
 _DIRECTORIES = (".azureml", "aml_config", "")
@@ -46,7 +46,7 @@ def read_config(file: Path) -> Named:
     Raises:
         UserErrorException: it is not well-formed, or lacks a key.
     """
-    with as_user_errors():
+    with as_api_errors():
         fields = load_json(read_text(file), str(file))
     root = file.parent.parent if file.parent.name in _DIRECTORIES[:2] else file.parent
     scope = fields.get("Scope") or fields.get("scope")

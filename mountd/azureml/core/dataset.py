@@ -6,7 +6,7 @@ from mountd.azureml.data.abstract_dataset import AbstractDataset
 from mountd.azureml.data.dataset_factory import FileDatasetFactory, TabularDatasetFactory
 from mountd.azureml.data.file_dataset import FileDataset
 from mountd.azureml.data.tabular_dataset import TabularDataset
-from mountd.azureml.exceptions import as_user_errors
+from mountd.azureml.errors import as_api_errors
 from mountd.catalog.dataset_registry import LATEST, DatasetRegistry
 from mountd.catalog.dataset_yaml import RegisteredDataset
 
@@ -24,7 +24,7 @@ class Dataset(PartlyAbsent):
         Raises:
             UserErrorException: there is none.
         """
-        with as_user_errors():
+        with as_api_errors():
             return _dataset(workspace, DatasetRegistry(workspace.catalog).get(name, str(version)))
 
     @staticmethod
@@ -34,13 +34,13 @@ class Dataset(PartlyAbsent):
         Raises:
             UserErrorException: there is none.
         """
-        with as_user_errors():
+        with as_api_errors():
             return _dataset(workspace, DatasetRegistry(workspace.catalog).get_by_id(id))
 
     @staticmethod
     def get_all(workspace: Workspace) -> dict[str, AbstractDataset]:
         """Return the latest version of every registered dataset, by name."""
-        with as_user_errors():
+        with as_api_errors():
             registered = DatasetRegistry(workspace.catalog).latest()
         return {str(dataset.name): _dataset(workspace, dataset) for dataset in registered}
 

@@ -7,7 +7,7 @@ to be made there. `Datastore` itself has no instances: it answers with the class
 import logging
 from typing import Any, TypeVar
 
-from mountd.azureml.absent import absent
+from mountd.azureml.absent import PartlyAbsent, absent
 from mountd.azureml.core.workspace import Workspace
 from mountd.azureml.data.abstract_datastore import AbstractDatastore
 from mountd.azureml.data.azure_data_lake_datastore import AzureDataLakeDatastore, AzureDataLakeGen2Datastore
@@ -16,7 +16,7 @@ from mountd.azureml.data.azure_postgre_sql_datastore import AzurePostgreSqlDatas
 from mountd.azureml.data.azure_sql_database_datastore import AzureSqlDatabaseDatastore
 from mountd.azureml.data.azure_storage_datastore import AzureBlobDatastore, AzureFileDatastore
 from mountd.azureml.data.kinds import datastore_object
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.catalog.datastore import BlobDatastore, decode_datastore
 from mountd.catalog.datastore import Datastore as Record
 from mountd.errors import ExistsError
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 Kind = TypeVar("Kind", bound=AbstractDatastore)
 
 
-class Datastore:
+class Datastore(PartlyAbsent):
     """Entry to the datastores of a workspace; `Datastore(workspace)` is the default one."""
 
     def __new__(cls, workspace: Workspace, name: str | None = None) -> AbstractDatastore:  # type: ignore[misc] # Azure ML's own way
@@ -41,7 +41,7 @@ class Datastore:
         Raises:
             UserErrorException: there is none of that name.
         """
-        with as_user_errors():
+        with as_api_errors():
             return datastore_object(workspace, workspace.catalog.datastore(datastore_name))
 
     @staticmethod
@@ -74,7 +74,7 @@ class Datastore:
 
         Raises:
             UserErrorException: a value is wrong, or the name is taken and `overwrite` is false.
-            MountdError: the container could not be made.
+            AzureMLException: the container could not be made.
         """
         del skip_validation, grant_workspace_access, subscription_id, resource_group
         record = _record(
@@ -264,7 +264,7 @@ def _record(kind: str, *, name: str, **fields: Any) -> Record:
     if name != name.lower():
         _log.warning("Datastore name %s contains capital letters. They will be converted to lowercase letters.", name)
     said = {key: value for key, value in fields.items() if value is not None}
-    with as_user_errors():
+    with as_api_errors():
         return decode_datastore({"type": kind, "name": name, **said}, f"datastore {name}")
 
 
@@ -273,7 +273,7 @@ def _registered(
 ) -> Kind:
     if create:
         _make(workspace, record)
-    with as_user_errors():
+    with as_api_errors():
         try:
             return kind(workspace, workspace.catalog.add(record, overwrite=overwrite))
         except ExistsError:
@@ -289,7 +289,8 @@ def _make(workspace: Workspace, record: Record) -> None:
         return
     from mountd.stores.create import create_container  # noqa: PLC0415 - storage libraries: half a second
 
-    create_container(record.store(workspace.catalog.datastores_directory))
+    with as_api_errors():
+        create_container(record.store(workspace.catalog.datastores_directory))
 
 
 def _key_or_sas(account_key: str | None, sas_token: str | None) -> dict[str, str] | None:

@@ -6,7 +6,7 @@ An environment's packages are not installed here, its variables are set.
 import os
 
 from mountd.azureml.absent import PartlyAbsent, absent
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.config.strict_yaml import load_yaml, read_text
 
 
@@ -29,7 +29,7 @@ class Environment(PartlyAbsent):
         if not os.path.isfile(file_path):
             raise UserErrorException(f"Could not find file {file_path}. The environment {name} needs its Conda file.")
         environment = Environment(name)
-        with as_user_errors():
+        with as_api_errors():
             from pathlib import Path  # noqa: PLC0415
 
             environment.conda_specification = load_yaml(read_text(Path(file_path)), file_path)

@@ -15,7 +15,7 @@ from mountd.azureml.core.run_output import Stream, summary
 from mountd.azureml.core.runconfig import RunConfiguration
 from mountd.azureml.core.submission import job_of
 from mountd.azureml.core.workspace import Workspace
-from mountd.azureml.exceptions import ActivityFailedException, UserErrorException, as_user_errors
+from mountd.azureml.errors import ActivityFailedException, UserErrorException, as_api_errors
 from mountd.run import metrics, record, submit
 from mountd.run.environment import INPUT_LIST, INPUT_PREFIX
 
@@ -44,13 +44,13 @@ class Experiment(PartlyAbsent):
 
         Raises:
             UserErrorException: the configuration contradicts itself, or names what is not there.
-            MountdError: the run could not be started.
+            AzureMLException: the run could not be started.
         """
         if kwargs:
             raise UserErrorException(f"submit() of mountd takes no {next(iter(kwargs))}.")
         if not isinstance(getattr(config, "run_config", None), RunConfiguration):
             raise UserErrorException("submit() of mountd takes a ScriptRunConfig or an Estimator.")
-        with as_user_errors():
+        with as_api_errors():
             job = job_of(
                 config.run_config,
                 source_directory=config.source_directory,
@@ -76,7 +76,7 @@ class Run(PartlyAbsent):
             UserErrorException: there is none of that id.
         """
         self._experiment = experiment
-        with as_user_errors():
+        with as_api_errors():
             self._directory = record.run_directory(experiment.workspace.catalog, run_id)
         self._id = run_id
 
@@ -90,7 +90,7 @@ class Run(PartlyAbsent):
         del kwargs
         directory = os.environ.get(record.RUN_DIRECTORY_VARIABLE)
         if directory:
-            with as_user_errors():
+            with as_api_errors():
                 known = record.read_record(Path(directory))
             workspace = Workspace.from_directory(Path(directory).parents[2])
             return Run(Experiment(workspace, known.experiment), known.id)
@@ -111,6 +111,7 @@ class Run(PartlyAbsent):
         return self._experiment
 
     @property
+    @as_api_errors()
     def status(self) -> str:
         """NotStarted, Preparing, Running, Finalizing, Completed, Failed or Canceled."""
         return record.read_record(self._directory).status
@@ -123,6 +124,7 @@ class Run(PartlyAbsent):
         """Return where the run's log and files are: a `file:` URL, since there is no portal."""
         return self._directory.as_uri()
 
+    @as_api_errors()
     def wait_for_completion(
         self, show_output: bool = False, wait_post_processing: bool = False, raise_on_error: bool = True
     ) -> dict[str, Any]:
@@ -156,6 +158,7 @@ class Run(PartlyAbsent):
             "logFiles": {"user_logs/std_log.txt": record.log_path(self._directory).as_uri()},
         }
 
+    @as_api_errors()
     def cancel(self) -> None:
         """Ask the script to end; what it leaves is still uploaded."""
         submit.cancel(self._directory)
@@ -184,6 +187,7 @@ class Run(PartlyAbsent):
         del description
         self._append(name, {key: [_plain(item) for item in column] for key, column in value.items()}, "table")
 
+    @as_api_errors()
     def get_metrics(self, name: str | None = None) -> dict[str, Any]:
         """Return the metrics by name: the value that was kept, or a list where there were several."""
         found: dict[str, list[Any]] = {}
@@ -192,10 +196,12 @@ class Run(PartlyAbsent):
                 found.setdefault(metric.name, []).append(metric.value)
         return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
 
+    @as_api_errors()
     def tag(self, key: str, value: str | None = None) -> None:
         """Set a tag of the run."""
         metrics.append_tag(self._directory, key, "" if value is None else str(value))
 
+    @as_api_errors()
     def get_tags(self) -> dict[str, str]:
         """Return the run's tags."""
         return {**record.read_record(self._directory).tags, **metrics.read_tags(self._directory)}
@@ -206,7 +212,7 @@ class Run(PartlyAbsent):
         return _input_datasets(self._experiment.workspace)
 
     def _append(self, name: str, value: object, kind: str, step: int | None = None) -> None:
-        with as_user_errors():
+        with as_api_errors():
             metrics.append_metric(self._directory, name, value, step=step, kind=kind)
 
     def __repr__(self) -> str:

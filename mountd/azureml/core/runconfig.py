@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mountd.azureml.absent import NoSuchMemberError, PartlyAbsent, absent
+from mountd.azureml.absent import AbsentMemberError, PartlyAbsent, absent
 from mountd.azureml.core.environment import Environment
 from mountd.azureml.data.data_reference import DataReference
 from mountd.azureml.data.data_reference_configuration import DataReferenceConfiguration
@@ -42,7 +42,7 @@ class RunConfiguration(PartlyAbsent):
 
     def __setattr__(self, name: str, value: object) -> None:
         if name not in _FIELDS:
-            raise NoSuchMemberError(f"RunConfiguration.{name} is not part of mountd; docs/PYTHON.md lists what is")
+            raise AbsentMemberError(f"RunConfiguration.{name}")
         super().__setattr__(name, value)
 
 

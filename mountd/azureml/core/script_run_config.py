@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from mountd.azureml.absent import PartlyAbsent, absent
+from mountd.azureml.absent import NotPartOfMountdError, PartlyAbsent, absent
 from mountd.azureml.core.environment import Environment
 from mountd.azureml.core.runconfig import RunConfiguration
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException
 
 _MAX_S = 2_592_000
 """Azure ML's default: 30 days."""
@@ -51,7 +51,7 @@ class ScriptRunConfig(PartlyAbsent):
         del docker_runtime_config, _telemetry_values
         for name, value in (("distributed_job_config", distributed_job_config), ("resume_from", resume_from)):
             if value is not None:
-                raise UserErrorException(f"{name} is not part of mountd; docs/PYTHON.md lists what is.")
+                raise NotPartOfMountdError(name)
         config = RunConfiguration() if run_config is None else run_config
         config.script = script if script is not None else config.script
         config.command = command if command is not None else config.command

@@ -15,7 +15,7 @@ from mountd.azureml.data.data_reference import DataReference
 from mountd.azureml.data.data_reference_configuration import DataReferenceConfiguration
 from mountd.azureml.data.dataset_consumption_config import DatasetConsumptionConfig
 from mountd.azureml.data.output_dataset_config import OutputFileDatasetConfig
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException
 from mountd.catalog.workspace_layout import DEFAULT_DATASTORE
 from mountd.run.environment import Mode
 from mountd.run.job import JobInput, JobOutput, JobSpec, ProgramCommand, ScriptCommand, ShellCommand

@@ -8,7 +8,7 @@ from mountd.azureml.absent import PartlyAbsent, absent
 from mountd.azureml.core.config_discovery import Named, find_config, read_config
 from mountd.azureml.data.abstract_datastore import AbstractDatastore
 from mountd.azureml.data.kinds import datastore_object
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.catalog.workspace import Workspace as Catalog
 from mountd.errors import NotFoundError
 
@@ -67,7 +67,7 @@ class Workspace(PartlyAbsent):
     @staticmethod
     def from_directory(root: Path) -> "Workspace":
         """Return the workspace in the directory `root`, as a run's script finds its own (mountd's own name)."""
-        with as_user_errors():
+        with as_api_errors():
             catalog = Catalog.at(root, "the run's workspace")
             return Workspace(*_named(catalog)[1:], _catalog=catalog)
 
@@ -79,7 +79,7 @@ class Workspace(PartlyAbsent):
     @property
     def datastores(self) -> dict[str, AbstractDatastore]:
         """All datastores by name, without their credentials."""
-        with as_user_errors():
+        with as_api_errors():
             return {record.name: datastore_object(self, record) for record in self._catalog.datastores()}
 
     def get_default_datastore(self) -> AbstractDatastore:
@@ -88,7 +88,7 @@ class Workspace(PartlyAbsent):
         Raises:
             UserErrorException: it is not there.
         """
-        with as_user_errors():
+        with as_api_errors():
             return datastore_object(self, self._catalog.datastore(self._catalog.default_name))
 
     def set_default_datastore(self, name: str) -> None:
@@ -97,7 +97,7 @@ class Workspace(PartlyAbsent):
         Raises:
             UserErrorException: there is none of that name.
         """
-        with as_user_errors():
+        with as_api_errors():
             self._catalog.set_default(name)
 
     def __repr__(self) -> str:
@@ -113,7 +113,7 @@ def _found(path: str | None) -> tuple[Catalog, Named]:
     """Return the workspace that `path`, the environment or the current directory leads to."""
     cwd = Path.cwd()
     if path is None and os.environ.get("MOUNTD_WORKSPACE"):
-        with as_user_errors():
+        with as_api_errors():
             catalog = Catalog.discover(None, os.environ, cwd)
         assert catalog is not None
         return catalog, _named(catalog)
@@ -122,7 +122,7 @@ def _found(path: str | None) -> tuple[Catalog, Named]:
     if file is not None:
         named = read_config(file)
         return Catalog(named.root), named
-    with as_user_errors():
+    with as_api_errors():
         catalog = Catalog.discover(None, os.environ, cwd) if path is None else _at_or_none(start)
     if catalog is None:
         raise UserErrorException(

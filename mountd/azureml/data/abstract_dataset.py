@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import unquote
 
 from mountd.azureml.absent import PartlyAbsent, absent
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.azureml.home import Home
 from mountd.catalog.dataset import DatasetDefinition
 from mountd.catalog.dataset_registry import DatasetRegistry
@@ -88,7 +88,7 @@ class AbstractDataset(PartlyAbsent):
             UserErrorException: the name is taken and `create_new_version` is false, or is no name.
         """
         self._check_home(workspace)
-        with as_user_errors():
+        with as_api_errors():
             made = DatasetRegistry(workspace.catalog).register(
                 self._definition, name, description=description, tags=tags, new_version=create_new_version
             )
@@ -128,7 +128,7 @@ class AbstractDataset(PartlyAbsent):
             UserErrorException: it is not registered.
         """
         registered, home = self._registration()
-        with as_user_errors():
+        with as_api_errors():
             DatasetRegistry(home.catalog).remove(str(registered.name))
 
     def saved_in(self, workspace: Home) -> Self:
@@ -140,7 +140,7 @@ class AbstractDataset(PartlyAbsent):
         self._check_home(workspace)
         if self._registered is not None and self._home is not None and self._home.catalog == workspace.catalog:
             return self
-        with as_user_errors():
+        with as_api_errors():
             return type(self)(self._definition, workspace, DatasetRegistry(workspace.catalog).save(self._definition))
 
     def location(self) -> Location:
@@ -150,7 +150,7 @@ class AbstractDataset(PartlyAbsent):
             UserErrorException: a datastore of it is gone, or of a kind that cannot be read.
         """
         catalog = None if self._home is None else self._home.catalog
-        with as_user_errors():
+        with as_api_errors():
             return dataset_location(
                 self._registered or self._definition, workspace=catalog, environ=os.environ, cwd=Path.cwd()
             )
@@ -172,7 +172,7 @@ class AbstractDataset(PartlyAbsent):
 
     def _updated(self, description: str | None, tags: dict[str, str]) -> Self:
         registered, home = self._registration()
-        with as_user_errors():
+        with as_api_errors():
             changed = DatasetRegistry(home.catalog).update(
                 str(registered.name), str(registered.version), description=description, tags=tags
             )

@@ -3,7 +3,7 @@
 import json
 
 from mountd.azureml.absent import PartlyAbsent, absent
-from mountd.azureml.exceptions import as_user_errors
+from mountd.azureml.errors import as_api_errors
 from mountd.azureml.home import Home
 from mountd.catalog.datastore import Datastore as Record
 
@@ -40,7 +40,7 @@ class AbstractDatastore(PartlyAbsent):
         Raises:
             UserErrorException: it is the default one, or already gone.
         """
-        with as_user_errors():
+        with as_api_errors():
             self._workspace.catalog.remove(self.name)
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ from mountd.azureml.absent import absent
 from mountd.azureml.data import transfers
 from mountd.azureml.data.abstract_datastore import AbstractDatastore
 from mountd.azureml.data.data_reference import DataReference
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.catalog.model import LocalSpec
 
 
@@ -29,6 +29,7 @@ class AbstractAzureStorageDatastore(AbstractDatastore):
         """Return a reference to its root, to which a run uploads `path_on_compute` after its script."""
         return self.path().as_upload(path_on_compute)
 
+    @as_api_errors()
     def upload(
         self, src_dir: str, target_path: str | None = None, overwrite: bool = False, show_progress: bool = True
     ) -> DataReference:
@@ -37,13 +38,14 @@ class AbstractAzureStorageDatastore(AbstractDatastore):
         Progress goes to standard output, two lines per file, unless `show_progress` is false.
 
         Raises:
-            UserErrorException: `src_dir` is no directory, or nobody may write there.
-            MountdError: not all of it arrived.
+            UserErrorException: `src_dir` is no directory, nobody may write there, or not all of it arrived.
+            AzureMLException: the store cannot be reached.
         """
         self._check_writable()
         transfers.upload(self._place(), str(src_dir), target_path, overwrite=overwrite, show=show_progress)
         return DataReference(self, path_on_datastore=target_path or "")
 
+    @as_api_errors()
     def upload_files(
         self,
         files: list[str],
@@ -55,8 +57,8 @@ class AbstractAzureStorageDatastore(AbstractDatastore):
         """Upload local `files`; their paths below `relative_root`, or what they have in common, stay.
 
         Raises:
-            UserErrorException: one is no file, or not below `relative_root`.
-            MountdError: not all of them arrived.
+            UserErrorException: one is no file, or not below `relative_root`, or not all of them arrived.
+            AzureMLException: the store cannot be reached.
         """
         self._check_writable()
         named = [str(file) for file in files]
@@ -65,6 +67,7 @@ class AbstractAzureStorageDatastore(AbstractDatastore):
         )
         return DataReference(self, path_on_datastore=target_path or "")
 
+    @as_api_errors()
     def download(
         self, target_path: str, prefix: str | None = None, overwrite: bool = False, show_progress: bool = True
     ) -> int:
@@ -77,7 +80,8 @@ class AbstractAzureStorageDatastore(AbstractDatastore):
             The number of files that were downloaded.
 
         Raises:
-            MountdError: not all of it arrived.
+            UserErrorException: not all of it arrived; names a file and why.
+            AzureMLException: the store cannot be reached.
         """
         return transfers.download(self._place(), str(target_path), prefix, overwrite=overwrite, show=show_progress)
 

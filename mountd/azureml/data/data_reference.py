@@ -8,7 +8,7 @@ import uuid
 from mountd.azureml.absent import PartlyAbsent, absent
 from mountd.azureml.data.abstract_datastore import AbstractDatastore
 from mountd.azureml.data.data_reference_configuration import DataReferenceConfiguration
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException
 
 MODES = ("mount", "download", "upload")
 _ROOTS = (None, "", "/", ".", "./")

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from mountd.azureml.absent import PartlyAbsent, absent
+
 
 @dataclass(slots=True)
-class DataReferenceConfiguration:
+class DataReferenceConfiguration(PartlyAbsent):
     """One entry of `RunConfiguration.data_references`; what is None was not said."""
 
     datastore_name: str | None = None
@@ -12,3 +14,6 @@ class DataReferenceConfiguration:
     path_on_datastore: str | None = None
     path_on_compute: str | None = None
     overwrite: bool = False
+
+
+__getattr__ = absent(__name__)

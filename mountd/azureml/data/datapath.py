@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from mountd.azureml.absent import absent
+from mountd.azureml.absent import PartlyAbsent, absent
 from mountd.azureml.data.abstract_datastore import AbstractDatastore
 
 
 @dataclass(frozen=True, slots=True)
-class DataPath:
+class DataPath(PartlyAbsent):
     """A place in a datastore: a file, a directory, or a pattern with `*` and `**`."""
 
     datastore: AbstractDatastore | None = None

@@ -5,11 +5,12 @@ import re
 import secrets
 from typing import Any
 
-from mountd.azureml.absent import PartlyAbsent, absent
+from mountd.azureml.absent import NotPartOfMountdError, PartlyAbsent, absent
 from mountd.azureml.data.abstract_dataset import AbstractDataset
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException
 
 _MODES = ("direct", "download", "mount")
+_ABSENT_MODES = ("hdfs", "link")
 _NAME = re.compile(r"^[a-zA-Z_]+[a-zA-Z0-9_]*$")
 _RISKY = frozenset({"path", "ld_library_path", "user", "logname", "home", "pwd", "shell"})
 _log = logging.getLogger(__name__)
@@ -34,11 +35,10 @@ class DatasetConsumptionConfig(PartlyAbsent):
         if name.lower() in _RISKY:
             _log.warning("The input name %s is that of a variable of the system, which keeps its value.", name)
         mode = str(mode).lower()
+        if mode in _ABSENT_MODES:
+            raise NotPartOfMountdError(f"Mode '{mode}' of a dataset")
         if mode not in _MODES:
-            raise UserErrorException(
-                f"Invalid mode '{mode}'. Mode can only be mount, download, hdfs, link, or direct"
-                " (hdfs and link are not part of mountd)"
-            )
+            raise UserErrorException(f"Invalid mode '{mode}'. Mode can only be mount, download, hdfs, link, or direct")
         if mode != "direct" and not getattr(dataset, "_has_files", False):
             raise UserErrorException(
                 f"{type(dataset).__name__} does not support {mode}. Only FileDataset supports {mode}"

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.absent import PartlyAbsent, absent
+from mountd.azureml.errors import UserErrorException
 from mountd.catalog.selection import COLUMNS
 
 
-class DatasetExpression:
+class DatasetExpression(PartlyAbsent):
     """A condition."""
 
     def __init__(self, terms: list[Any]) -> None:
@@ -26,7 +27,7 @@ class DatasetExpression:
         raise UserErrorException("A condition on files has no value of its own; combine conditions with &, | and ~.")
 
 
-class FileColumn:
+class FileColumn(PartlyAbsent):
     """A property of files."""
 
     def __init__(self, column: str) -> None:
@@ -58,3 +59,6 @@ class FileColumn:
         if isinstance(value, datetime):
             value = (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
         return DatasetExpression([operator, self._column, value])
+
+
+__getattr__ = absent(__name__)

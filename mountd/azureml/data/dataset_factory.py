@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mountd.azureml.absent import PartlyAbsent, absent
+from mountd.azureml.absent import NotPartOfMountdError, PartlyAbsent, absent
 from mountd.azureml.data.azure_storage_datastore import AbstractAzureStorageDatastore
 from mountd.azureml.data.data_reference import DataReference
 from mountd.azureml.data.datapath import DataPath
 from mountd.azureml.data.file_dataset import FileDataset
 from mountd.azureml.data.source_paths import sources_of
 from mountd.azureml.data.tabular_dataset import TabularDataset
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.catalog.dataset import DatasetDefinition, define
 
 _log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ class FileDatasetFactory(PartlyAbsent):
             show_progress: print a line for each file.
 
         Raises:
-            UserErrorException: `target` is none of these, or `src_dir` is no directory.
-            MountdError: not all of it arrived.
+            UserErrorException: `target` is none of these, `src_dir` is no directory, or not all of it arrived.
+            AzureMLException: the store cannot be reached.
         """
         _absent_option("pattern", pattern)
         datastore, path = _target(target)
@@ -169,13 +169,13 @@ def _tabular(path: object, form: str, **options: Any) -> TabularDataset:
 def _defined(
     texts: list[str], kind: Any, form: str | None = None, options: Mapping[str, Any] | None = None
 ) -> DatasetDefinition:
-    with as_user_errors():
+    with as_api_errors():
         return define(texts, environ=os.environ, cwd=Path.cwd(), type=kind, format=form, options=options)
 
 
 def _absent_option(name: str, value: object) -> None:
     if value is not None:
-        raise UserErrorException(f"{name} is not part of mountd; docs/PYTHON.md lists what is.")
+        raise NotPartOfMountdError(name)
 
 
 def _target(target: object) -> tuple[AbstractAzureStorageDatastore, str | None]:

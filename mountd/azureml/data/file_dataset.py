@@ -14,7 +14,7 @@ from mountd.azureml.data.abstract_dataset import AbstractDataset, seed_or_random
 from mountd.azureml.data.dataset_consumption_config import DatasetConsumptionConfig
 from mountd.azureml.data.dataset_expression import DatasetExpression, FileColumn
 from mountd.azureml.data.mount_context import MountContext, check_mount_point
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.catalog.model import DatasetSpec
 from mountd.catalog.selection import Filter, Part, Sample, Skip, Step, Take
 
@@ -34,10 +34,11 @@ class FileDataset(AbstractDataset):
         """Return the path of each file in the dataset, beginning with a slash.
 
         Raises:
-            MountdError: its sources cannot be listed.
+            AzureMLException: its sources cannot be listed.
         """
         return list(self._listing().runtime_paths())
 
+    @as_api_errors()
     def download(
         self, target_path: str | None = None, overwrite: bool = False, ignore_not_found: bool = False
     ) -> list[str]:
@@ -49,8 +50,8 @@ class FileDataset(AbstractDataset):
             ignore_not_found: leave out files that are gone.
 
         Raises:
-            UserErrorException: a file exists.
-            MountdError: not all of it arrived.
+            UserErrorException: a file exists, or not all of it arrived; names a file and why.
+            AzureMLException: its sources cannot be listed.
         """
         from mountd.modes.download import download
         from mountd.transfer.progress import Progress
@@ -146,8 +147,7 @@ class FileDataset(AbstractDataset):
 
         spec = self.location().store
         assert isinstance(spec, DatasetSpec)
-        with as_user_errors():
-            return blocking.run(lambda: listing_of(spec))
+        return blocking.run(lambda: listing_of(spec))
 
 
 def _count(count: int) -> int:

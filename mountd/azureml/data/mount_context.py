@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from mountd.azureml.absent import PartlyAbsent
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.catalog.model import Location
 from mountd.client import api
 from mountd.config.config_file import read_config
@@ -35,7 +35,7 @@ def check_mount_point(path: str) -> None:
             "Mount is only supported on Unix or Unix-like operating systems with the native package libfuse installed. "
             "/dev/fuse is missing here: `modprobe fuse`, or start the container with --device /dev/fuse."
         )
-    with as_user_errors():
+    with as_api_errors():
         real = api.real_mountpoint(path)
     if mount_table.mount_at(real) is not None and not mount_table.heal(real):
         raise UserErrorException(f'"{path}" is already mounted. Run `sudo umount "{path}"` to unmount it.')
@@ -61,17 +61,21 @@ class MountContext(PartlyAbsent):
         """Where the files are; absolute."""
         return self._mount_point
 
+    @as_api_errors()
     def start(self) -> None:
         """Mount and return when the files can be read; does nothing while it is mounted.
 
         Raises:
-            UserErrorException: the mount point is in use.
-            MountdError: the files cannot be reached, or the mount did not come about.
+            UserErrorException: the mount point is in use, or cannot be made.
+            AzureMLException: the files cannot be reached, or the mount did not come about.
         """
         if self._owner_pid == os.getpid():
             return
         check_mount_point(self._mount_point)
-        os.makedirs(self._mount_point, exist_ok=True)
+        try:
+            os.makedirs(self._mount_point, exist_ok=True)
+        except OSError as error:
+            raise UserErrorException(f"The mount point {self._mount_point} cannot be made: {error.strerror}.") from None
         options = settle({}, [], os.environ, read_config(os.environ), datastore_ttl_s=self._location.attr_ttl_s)
         point = api.real_mountpoint(self._mount_point)
         spec = MountSpec(
@@ -81,11 +85,12 @@ class MountContext(PartlyAbsent):
         self._owner_pid = os.getpid()
         _started.add(self)
 
+    @as_api_errors()
     def stop(self) -> None:
         """Unmount; what is still open is read to its end. Does nothing if it is not mounted.
 
         Raises:
-            MountdError: it cannot be unmounted.
+            AzureMLException: it cannot be unmounted.
         """
         if self._owner_pid != os.getpid():
             return  # not started, or this is a fork of the process that did

@@ -3,9 +3,9 @@
 import secrets
 from typing import Any
 
-from mountd.azureml.absent import PartlyAbsent, absent
+from mountd.azureml.absent import NotPartOfMountdError, PartlyAbsent, absent
 from mountd.azureml.data.abstract_datastore import AbstractDatastore
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException
 
 # Refused where it would have to be kept, not where it is written: `as_mount` is Azure ML's default.
 _MOUNTED = (
@@ -37,7 +37,7 @@ class OutputFileDatasetConfig(PartlyAbsent):
             UserErrorException: `destination` is no such tuple.
         """
         if partition_format is not None:
-            raise UserErrorException("partition_format is not part of mountd; docs/PYTHON.md lists what is.")
+            raise NotPartOfMountdError("partition_format")
         if destination is not None and not (
             isinstance(destination, tuple) and len(destination) == 2 and isinstance(destination[0], AbstractDatastore)
         ):

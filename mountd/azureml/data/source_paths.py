@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mountd.azureml.data.abstract_datastore import AbstractDatastore
 from mountd.azureml.data.data_reference import DataReference
 from mountd.azureml.data.datapath import DataPath
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.azureml.home import Home
 from mountd.catalog.dataset import datastore_path
 
@@ -61,5 +61,5 @@ def _source(item: object) -> tuple[str, Home | None]:
 
 
 def _in_datastore(datastore: AbstractDatastore, path: str) -> tuple[str, Home]:
-    with as_user_errors():
+    with as_api_errors():
         return datastore_path(datastore.name, path), datastore.workspace

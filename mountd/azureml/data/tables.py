@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mountd.azureml import blocking
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException
 from mountd.catalog.model import Location
 
 try:
@@ -42,7 +42,7 @@ def read(location: Location, paths: Sequence[str], form: str, options: Mapping[s
 
     Raises:
         UserErrorException: a file is not of this form.
-        MountdError: the files could not be fetched.
+        MountdError: the files could not be fetched, or not all of them.
     """
     from mountd.modes.download import download
     from mountd.transfer.progress import Progress

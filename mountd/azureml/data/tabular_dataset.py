@@ -8,7 +8,7 @@ from mountd.azureml import blocking
 from mountd.azureml.absent import absent
 from mountd.azureml.data.abstract_dataset import AbstractDataset, seed_or_random
 from mountd.azureml.data.dataset_consumption_config import DatasetConsumptionConfig
-from mountd.azureml.exceptions import UserErrorException, as_user_errors
+from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.catalog.model import DatasetSpec
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class TabularDataset(AbstractDataset):
 
     _has_files = False
 
+    @as_api_errors()
     def to_pandas_dataframe(self, on_error: str = "null", out_of_range_datetime: str = "null") -> "pd.DataFrame":
         """Return all rows.
 
@@ -30,7 +31,7 @@ class TabularDataset(AbstractDataset):
 
         Raises:
             UserErrorException: pandas is not installed, or a file is not what the dataset says.
-            MountdError: the files cannot be read.
+            AzureMLException: the files cannot be read.
         """
         for name, value in (("on_error", on_error), ("out_of_range_datetime", out_of_range_datetime)):
             if value not in {"null", "fail"}:
@@ -41,9 +42,8 @@ class TabularDataset(AbstractDataset):
         location = self.location()
         spec = location.store
         assert isinstance(spec, DatasetSpec)
-        with as_user_errors():
-            paths = list(blocking.run(lambda: listing_of(spec)).paths())
-            return tables.read(location, paths, str(self._definition.format), self._definition.options)
+        paths = list(blocking.run(lambda: listing_of(spec)).paths())
+        return tables.read(location, paths, str(self._definition.format), self._definition.options)
 
     def as_named_input(self, name: str) -> DatasetConsumptionConfig:
         """Return the dataset as the input `name` of a run, whose script gets its id.

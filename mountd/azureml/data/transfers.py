@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mountd.azureml import blocking
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException
 from mountd.catalog.model import Location, StoreSpec
 from mountd.catalog.source import DatastorePath, store_path
 

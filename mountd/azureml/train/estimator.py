@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from mountd.azureml.absent import PartlyAbsent, absent
+from mountd.azureml.absent import NotPartOfMountdError, PartlyAbsent, absent
 from mountd.azureml.core.environment import Environment
 from mountd.azureml.core.runconfig import RunConfiguration
 from mountd.azureml.core.submission import DataOfRun
 from mountd.azureml.data.azure_storage_datastore import AbstractAzureStorageDatastore
 from mountd.azureml.data.data_reference import DataReference
 from mountd.azureml.data.dataset_consumption_config import DatasetConsumptionConfig
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.errors import UserErrorException
 
 _LEFT = frozenset(
     {
@@ -72,7 +72,7 @@ class Estimator(PartlyAbsent):
         """
         for name, value in kwargs.items():
             if name not in _LEFT and value is not None:
-                raise UserErrorException(f"Estimator({name}=…) is not part of mountd; docs/PYTHON.md lists what is.")
+                raise NotPartOfMountdError(f"Estimator({name}=…)")
         if node_count != 1:
             raise UserErrorException("Estimator: a run of mountd has one node; leave node_count out.")
         if entry_script is None:

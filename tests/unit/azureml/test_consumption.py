@@ -11,7 +11,7 @@ from mountd.azureml.core.runconfig import RunConfiguration
 from mountd.azureml.core.submission import job_of
 from mountd.azureml.data import OutputFileDatasetConfig
 from mountd.azureml.data.dataset_consumption_config import DatasetConsumptionConfig
-from mountd.azureml.exceptions import UserErrorException
+from mountd.azureml.exceptions import NotPartOfMountdError, UserErrorException
 from mountd.azureml.train.estimator import Estimator
 from mountd.run.environment import Mode
 
@@ -62,7 +62,9 @@ def test_the_name_of_a_variable_of_the_system(dataset, caplog):
 
 
 def test_modes(dataset, table):
-    with pytest.raises(UserErrorException, match=r"Invalid mode 'link'\. Mode can only be mount"):
+    with pytest.raises(UserErrorException, match=r"Invalid mode 'copy'\. Mode can only be mount"):
+        DatasetConsumptionConfig("x", dataset, "copy")
+    with pytest.raises(NotPartOfMountdError, match=r"^Mode 'link' of a dataset is not part of mountd"):
         DatasetConsumptionConfig("x", dataset, "link")
     with pytest.raises(
         UserErrorException, match=r"TabularDataset does not support mount\. Only FileDataset supports mount"

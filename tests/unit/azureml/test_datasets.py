@@ -89,8 +89,12 @@ def test_names_and_versions(dataset, datastore, workspace, caplog):
     assert again.id == first.id
     assert "An identical dataset had already been registered" in caplog.text
     other = Dataset.File.from_files((datastore, "e"))
-    with pytest.raises(UserErrorException, match='There is already a dataset registered under name "letters"'):
+    with pytest.raises(UserErrorException) as taken:
         other.register(workspace, "letters")
+    assert taken.value.message == (
+        'There is already a dataset registered under name "letters". Specify `create_new_version=True` to register '
+        "the dataset as a new version."
+    )
     second = other.register(workspace, "letters", create_new_version=True)
     assert (first.version, second.version) == (1, 2)
     assert Dataset.get_by_name(workspace, "letters").id == second.id
@@ -101,13 +105,17 @@ def test_names_and_versions(dataset, datastore, workspace, caplog):
     assert second.add_tags({"a": "1"}).update(description="new").remove_tags(["a"]).tags == {}
     assert Dataset.get_by_name(workspace, "letters").description == "new"
     second.unregister_all_versions()
-    with pytest.raises(UserErrorException, match='Cannot find dataset registered with name "letters" in the workspace'):
+    with pytest.raises(UserErrorException) as missing:
         Dataset.get_by_name(workspace, "letters")
+    assert missing.value.message == 'Cannot find dataset registered with name "letters" in the workspace.'
+    with pytest.raises(UserErrorException) as missing:
+        Dataset.get_by_id(workspace, first.id)
+    assert missing.value.message == f'Cannot find dataset with id "{first.id}" in the workspace.'
 
 
 def test_a_version_that_is_not_there(dataset, workspace):
     dataset.register(workspace, "letters")
-    with pytest.raises(UserErrorException, match=r'with name "letters" \(version: 7\) in the workspace'):
+    with pytest.raises(UserErrorException, match=r'with name "letters" \(version: 7\) in the workspace\.\n'):
         Dataset.get_by_name(workspace, "letters", version=7)
     with pytest.raises(UserErrorException, match="not registered under a name"):
         dataset.add_tags({})

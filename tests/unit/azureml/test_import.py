@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 import mountd.azureml.core
-from mountd.azureml.absent import NotPartOfMountdError
+from mountd.azureml.core import Dataset, Datastore, Workspace
+from mountd.azureml.data.datapath import DataPath
+from mountd.azureml.exceptions import NotPartOfMountdError, UserErrorException
 
 HEAVY = (
     "trio",
@@ -44,6 +46,25 @@ def test_a_name_that_mountd_does_not_have():
     with pytest.raises(NotPartOfMountdError):
         _ = mountd.azureml.core.Model
     assert not hasattr(mountd.azureml.core, "_private")
+
+
+@pytest.mark.parametrize(
+    ("whose", "name", "shown"),
+    [
+        (Datastore, "register_dbfs", "Datastore.register_dbfs"),
+        (Workspace, "create", "Workspace.create"),
+        (Dataset.Tabular, "from_sql_query", "TabularDatasetFactory.from_sql_query"),
+        (Dataset.File.from_files("https://host/a"), "as_hdfs", "FileDataset.as_hdfs"),
+        (DataPath(), "create_from_data_reference", "DataPath.create_from_data_reference"),
+    ],
+)
+def test_a_member_that_mountd_does_not_have(whose, name, shown):
+    with pytest.raises(NotPartOfMountdError) as told:
+        getattr(whose, name)
+    assert str(told.value) == f"{shown} is not part of mountd; docs/PYTHON.md lists what is."
+    assert isinstance(told.value, UserErrorException)
+    assert not hasattr(whose, name)
+    assert not hasattr(whose, "_private")
 
 
 def test_a_module_can_be_imported_from_its_package_first():

@@ -86,7 +86,7 @@ def test_a_version_of_ones_own(registry, make):
 
 def test_what_is_not_there_is_said_as_azure_ml_says_it(registry, make):
     registry.register(make(f"{STORE}/d"), "cifar")
-    with pytest.raises(NotFoundError, match=r'Cannot find dataset registered with name "mnist" in the workspace.'):
+    with pytest.raises(NotFoundError, match=r'Cannot find dataset registered with name "mnist" in the workspace\.$'):
         registry.get("mnist")
     with pytest.raises(NotFoundError, match=r'name "cifar" \(version: 9\) in the workspace.'):
         registry.get("cifar", "9")

@@ -190,6 +190,21 @@ def test_an_incomplete_transfer_is_unsafe():
         report(problem_count=3, problems=(Problem(name="a", reason="r"),)).check_complete("download of x")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason", "line"),
+    [
+        ("a/f.txt", "dd:1: a/f.txt: was replaced; make it anew", "dd:1: a/f.txt: was replaced; make it anew"),
+        ("a/f.txt", "read data/a/f.txt: no permission", "read data/a/f.txt: no permission"),
+        ("f.txt", "f.txt: why", "f.txt: why"),
+        ("f.txt", "why: for no reason", "f.txt: why: for no reason"),
+        ("f.txt", "read of.txt: why", "f.txt: read of.txt: why"),
+        ("a\nb", "why", "a\\nb: why"),
+    ],
+)
+def test_a_problem_names_its_file_once(name, reason, line):
+    assert Problem(name=name, reason=reason).line == line
+
+
 def test_a_million_problems_are_counted_and_not_kept():
     problems = Problems()
     for number in range(PROBLEMS_KEPT + 5):
