@@ -210,13 +210,19 @@ def _spec(
 
 
 def _mount_in_foreground(spec: "MountSpec") -> None:
+    from mountd.cli import filling
     from mountd.daemon.program import run_foreground
     from mountd.observe import logs
     from mountd.wire.codec import pack
     from mountd.wire.runtime_directory import runtime_directory
 
+    def ready(record: "MountRecord") -> None:
+        if spec.options.mode == "download":
+            filling.wait(record.mountpoint)
+        _say_mounted(record)
+
     logs.configure()
-    run_foreground(runtime_directory(), pack(spec), _say_mounted)
+    run_foreground(runtime_directory(), pack(spec), ready)
 
 
 def _say_mounted(record: "MountRecord") -> None:

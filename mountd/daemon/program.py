@@ -60,14 +60,20 @@ def run_private(directory: Path, name: str, log: Path, first: socket.socket) -> 
 def run_foreground(directory: Path, spec: msgspec.Raw, ready: Callable[[MountRecord], None]) -> None:
     """Mount, call `ready` when a stat through the mount has answered, and return when the mount is over.
 
+    Args:
+        directory: the runtime directory.
+        spec: what to mount, packed.
+        ready: is called in a thread, and may block and talk to this supervisor like any client; if it raises, the mount
+            ends.
+
     Raises:
-        MountdError: the mount did not come about, or workers died too often.
+        MountdError: the mount did not come about, or workers died too often, or `ready` raised it.
     """
     failed: list[Exception] = []
 
     async def work(supervisor: Supervisor) -> None:
         try:
-            ready(await supervisor.mount(spec))
+            await Lane("ready", 1).run(ready, await supervisor.mount(spec))
         except Exception as error:  # noqa: BLE001 - leaves the nurseries in one piece and is raised below
             failed.append(error)
             return

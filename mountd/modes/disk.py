@@ -18,7 +18,6 @@ from mountd.errors import MountdError, NotFoundError, SetupError
 from mountd.modes.bring import Bringer
 from mountd.modes.fill import Fill, Misses
 from mountd.modes.mount_spec import MountSpec
-from mountd.observe.logs import get_logger
 from mountd.observe.statistics import FillStatus, MountStatistics
 from mountd.stores.base import Store
 from mountd.stores.guarded import GuardedStore
@@ -31,8 +30,6 @@ CLOSE_S = 2.0
 QUEUE_SHARE = 8
 LONGEST_QUEUE = 64 * MIB
 MOST_REFUSALS = 8
-
-log = get_logger("mountd.modes.disk")
 
 
 @runtime_checkable
@@ -155,17 +152,16 @@ async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: 
     place = None if options.mode == "stream" else _place(location, guarded.inner, store)
     if place is None:
         return MountDisk(spec, None, None, fetch, without=_why_not(options, location))
+    trouble: Exception | None = None
     try:
         cache = await Lane("disk cache", 1).run(lambda: DiskCache(options.cache_dir, place, _limits(options)))
     except (MountdError, OSError) as error:
-        what = error.message if isinstance(error, MountdError) else f"cache directory {options.cache_dir}: {error}"
         if options.mode == "download":
-            raise error if isinstance(error, MountdError) else SetupError(what) from None
-        log.warning("no disk cache, streaming through memory", why=what)
-        note = f"streaming through memory: the cache directory {options.cache_dir} cannot be used, see the log"
-        return MountDisk(spec, None, None, fetch, without=FillStatus(state="streaming", note=note))
+            raise error if isinstance(error, MountdError) else _unusable(options, error) from None
+        trouble = error if isinstance(error, MountdError) else _unusable(options, error)
+        cache = DiskCache(options.cache_dir, place, _limits(options), opened=False)
     misses = Misses()
-    tier = DiskTier(cache, fetch, queue_bytes=queue_bytes(options), on_miss=misses.note)
+    tier = DiskTier(cache, fetch, queue_bytes=queue_bytes(options), on_miss=misses.note, trouble=trouble)
     bringer = Bringer(store, root, tier, queue_bytes=queue_bytes(options))
     whole = spec.eager or options.mode == "download"
     fill = Fill(tier, bringer, misses, root=root, identity=_identity(location), whole=whole)
@@ -175,6 +171,10 @@ async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: 
 def queue_bytes(options: MountOptions) -> int:
     """Return the part of the mount's memory that may wait to be written to disk."""
     return min(LONGEST_QUEUE, options.memory_bytes // QUEUE_SHARE)
+
+
+def _unusable(options: MountOptions, error: OSError) -> SetupError:
+    return SetupError(f"cache directory {options.cache_dir}: {error}")
 
 
 def _limits(options: MountOptions) -> CacheLimits:

@@ -94,6 +94,9 @@ class Fill:
         """Bring what `patterns` name, all of the mount or everything; what is `pinned` stays until it is cleared."""
         progress = FillProgress(ticket=ticket, state="counting")
         self.ordered.append(progress)
+        if self._tier.in_trouble:  # at the start it could be in trouble for ever, and who asked waits
+            progress.end("failed", "the cache directory is in trouble and left out, see the log")
+            return
         selection = Selection(directory=self._root, patterns=tuple(patterns), pinned=pinned)
         try:
             self._send_orders.send_nowait((selection, progress))

@@ -133,7 +133,9 @@ def test_a_cache_directory_that_cannot_be_used_means_streaming(node, origin, poi
     (tmp_path / "file").write_text("")
     node.mount(origin.container_url("data"), point, "--cache-dir", tmp_path / "file" / "cache")
     assert len(read_all(point)) == COUNT
-    assert "cannot be used" in node.run("status", point, check=0).stdout
+    assert "the cache directory is in trouble and left out" in node.run("status", point, check=0).stdout
+    refused = node.run("prefetch", point, check=5)
+    assert "the cache directory is in trouble and left out" in refused.stderr
 
 
 def test_a_small_ceiling_holds(node, origin, point, tmp_path):

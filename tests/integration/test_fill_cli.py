@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -82,6 +83,24 @@ def test_a_large_file_is_downloaded_in_parts_into_one_file(node, origin, point, 
 def test_a_download_that_does_not_fit_is_refused_and_leaves_no_mount(node, origin, point):
     done = node.run("mount", origin.container_url("large"), point, "--mode", "download", "--cache-size", "6MB", check=5)
     assert "9.0 MiB does not fit" in done.stderr
+    node.wait_gone()
+
+
+def test_a_download_in_the_foreground_says_mounted_when_everything_is_on_disk(node, origin, point):
+    origin.control(latency_ms=200)  # much longer than it takes to ask
+    options = ("--mode", "download", "--foreground")
+    with node.start("mount", origin.container_url("large"), point, *options, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith("mounted ")
+        assert fill_state(node, point) == "complete"
+        node.run("unmount", point, check=0)
+        assert process.wait(20) == 0
+
+
+def test_a_download_in_the_foreground_that_does_not_fit_is_refused_and_leaves_no_mount(node, origin, point):
+    options = ("--mode", "download", "--foreground", "--cache-size", "6MB")
+    done = node.run("mount", origin.container_url("large"), point, *options, check=5)
+    assert "9.0 MiB does not fit" in done.stderr
+    assert "mounted" not in done.stdout
     node.wait_gone()
 
 

@@ -35,9 +35,10 @@ def piece_of(version, start=0, stop=None, *, pinned=False):
     return Piece(version, start, bytes_of(version, start, stop), pinned)
 
 
-def open_cache(directory, *, size="1GB", reserve=0, store=STORE, prefix="", **limits):
+def open_cache(directory, *, size="1GB", reserve=0, store=STORE, prefix="", opened=True, **limits):
     """Open a cache that takes what the disk has, unless told otherwise."""
-    return DiskCache(directory, lambda key: (store, prefix + key), CacheLimits(size=size, reserve=reserve, **limits))
+    limits = CacheLimits(size=size, reserve=reserve, **limits)
+    return DiskCache(directory, lambda key: (store, prefix + key), limits, opened=opened)
 
 
 def taken(directory):

@@ -47,13 +47,14 @@ class DiskCache:
         directory: is made if it is missing.
         place: says where the objects of versions lie.
         limits: what this process asks for.
+        opened: False: nothing is here, and the directory is not touched, until `reopen`.
 
     Raises:
-        MountdError: the directory cannot be used.
+        MountdError: the directory cannot be used; from `reopen` too.
         OSError: the disk is in trouble; from every call that is not marked otherwise.
     """
 
-    def __init__(self, directory: str | Path, place: Place, limits: CacheLimits) -> None:
+    def __init__(self, directory: str | Path, place: Place, limits: CacheLimits, *, opened: bool = True) -> None:
         self.layout = Layout(directory)
         self._place = place
         self._limits = limits
@@ -64,7 +65,8 @@ class DiskCache:
         # What a reader found wrong is put right before the next write: a reader waits for no lock.
         self._bad: list[tuple[int, Run | None]] = []
         self._unreleased: list[Grant] = []
-        self._index = self._open()
+        self._was_opened = False
+        self._index = self._open() if opened else Index(self.layout, limits, _boot_id(), opened=False)
 
     # ---- bytes
 
@@ -216,6 +218,8 @@ class DiskCache:
 
     def close(self) -> None:
         """Say goodbye."""
+        if not self._was_opened:  # the directory may be somebody else's
+            return
         with suppress(OSError):
             self.maintain()
         self._index.close()
@@ -224,7 +228,9 @@ class DiskCache:
 
     def _open(self) -> Index:
         self.layout.make()
-        return Index(self.layout, self._limits, _boot_id())
+        index = Index(self.layout, self._limits, _boot_id())
+        self._was_opened = True
+        return index
 
     def _digest(self, version: ObjectVersion) -> int | None:
         place = self._place(version.key)

@@ -50,13 +50,19 @@ LEAST_REWRITTEN = 128 * KIB
 
 
 class Index:
-    """The index of one directory, opened for one process.
+    """The index of one directory, for one process.
+
+    Args:
+        layout: of the directory.
+        limits: what this process asks for.
+        boot: the start of the machine.
+        opened: False: it knows of nothing, and touches nothing.
 
     Raises:
         OSError: from every call, when the disk is in trouble.
     """
 
-    def __init__(self, layout: Layout, limits: CacheLimits, boot: str) -> None:
+    def __init__(self, layout: Layout, limits: CacheLimits, boot: str, *, opened: bool = True) -> None:
         self._layout = layout
         self._limits = limits
         self._boot = boot
@@ -70,12 +76,8 @@ class Index:
         self._owner: OwnerLock | None = None
         self.evicted = 0
         """Objects that this process took away to make room."""
-        try:
-            with self._changing():
-                pass
-        except BaseException:
-            self.abandon_process()
-            raise
+        if opened:
+            self._open()
 
     # ---- looking: any thread, no waiting
 
@@ -274,7 +276,15 @@ class Index:
             self._journal.close()
             self._lock.close()
 
-    # ---- inside; all of it under both locks
+    # ---- inside; all of it but `_open` under both locks
+
+    def _open(self) -> None:
+        try:
+            with self._changing():
+                pass
+        except BaseException:
+            self.abandon_process()
+            raise
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

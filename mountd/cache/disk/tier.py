@@ -57,10 +57,11 @@ class DiskTier:
     """The disk tier.
 
     Args:
-        cache: the disk cache, open.
+        cache: the disk cache; open, unless there is `trouble`.
         fetch: brings bytes from the store.
         queue_bytes: the most bytes that wait to be written, in memory.
         on_miss: is told about every version that a reader wanted bytes of that were not on disk.
+        trouble: why the cache could not be opened; that is tried again like after any other trouble.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class DiskTier:
         *,
         queue_bytes: int,
         on_miss: Callable[[ObjectVersion], None] = lambda _: None,
+        trouble: Exception | None = None,
     ) -> None:
         self._cache = cache
         self._fetch = fetch
@@ -90,6 +92,8 @@ class DiskTier:
         self.last_demand = -1e9
         """When the latest of them got its bytes, in trio's time."""
         self.counters = TierCounters()
+        if trouble is not None:
+            self._trouble(trouble)
 
     # ---- for readers
 

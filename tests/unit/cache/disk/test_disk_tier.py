@@ -49,11 +49,12 @@ class Origin:
 class World:
     """A tier that runs."""
 
-    def __init__(self, directory, queue_bytes=16 * MIB, **limits):
+    def __init__(self, directory, queue_bytes=16 * MIB, *, opened=True, **limits):
         self.directory = directory
         self.origin = Origin()
-        self.cache = open_cache(directory, **limits)
-        self.tier = DiskTier(self.cache, self._fetch, queue_bytes=queue_bytes)
+        self.cache = open_cache(directory, opened=opened, **limits)
+        trouble = None if opened else OSError("the directory cannot be used")
+        self.tier = DiskTier(self.cache, self._fetch, queue_bytes=queue_bytes, trouble=trouble)
 
     async def _fetch(self, version, wanted):
         return await self.origin.fetch(version, wanted)
@@ -210,6 +211,42 @@ async def test_a_directory_that_goes_away_and_comes_back(tmp_path):
         asked = len(world.origin.asked)
         await world.read()
         assert len(world.origin.asked) == asked
+
+
+async def test_a_directory_that_cannot_be_used_at_the_start_is_used_once_it_can(tmp_path):
+    directory = tmp_path / "mounted later" / "cache"
+    directory.parent.write_text("")
+    world = World(directory, opened=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.tier.run)
+        await world.read()
+        assert world.tier.in_trouble
+        errors = world.tier.counters.errors
+        await world.until(lambda: world.tier.counters.errors > errors)
+        directory.parent.unlink()
+        directory.parent.mkdir()
+        await world.until(lambda: not world.tier.in_trouble)
+        await world.read()
+        await world.tier.drain()
+        world.origin.asked.clear()
+        await world.read()
+        assert world.origin.asked == []
+        nursery.cancel_scope.cancel()
+    await world.tier.aclose()
+    assert list((directory / "owners").iterdir()) == []
+
+
+async def test_a_directory_of_somebody_else_is_not_touched(tmp_path, monkeypatch):
+    monkeypatch.setattr("mountd.cache.disk.layout.os.geteuid", lambda: os.getuid() + 1)
+    world = World(tmp_path, opened=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.tier.run)
+        errors = world.tier.counters.errors
+        await world.until(lambda: world.tier.counters.errors > errors)
+        await world.read()
+        nursery.cancel_scope.cancel()
+    await world.tier.aclose()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_journal_that_is_truncated_or_garbled_under_way_harms_nobody(tmp_path):
