@@ -164,8 +164,24 @@ async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: 
     tier = DiskTier(cache, fetch, queue_bytes=queue_bytes(options), on_miss=misses.note, trouble=trouble)
     bringer = Bringer(store, root, tier, queue_bytes=queue_bytes(options))
     whole = spec.eager or options.mode == "download"
-    fill = Fill(tier, bringer, misses, root=root, identity=_identity(location), whole=whole)
+    fill = Fill(tier, bringer, misses, root=root, identity=shown_by(location), whole=whole)
     return MountDisk(spec, tier, fill, tier.fetch, without=FillStatus())
+
+
+def shown_by(location: Location) -> str:
+    """Return what is the same for mounts that show the same, whatever the credential; empty: that cannot be told.
+
+    Of a dataset that is listed for each use, it is the question that is the same.
+    """
+    store = location.store
+    if not isinstance(store, DatasetSpec):
+        identity = store_identity(store)
+        return "" if identity is None else f"{identity} {location.path}"
+    if store.listing is not None:
+        return f"dataset {store.listing}"
+    identities = [store_identity(member) for member in store.stores]
+    asked = msgspec.json.encode((identities, store.sources, store.steps)).decode()
+    return "" if None in identities else f"files {asked}"
 
 
 def queue_bytes(options: MountOptions) -> int:
@@ -209,15 +225,6 @@ def _place(location: Location, inner: Store, store: Store) -> Place | None:
     if identity is None or _is_of_this_node(identity):
         return None
     return lambda key: (identity, prefix + key)
-
-
-def _identity(location: Location) -> str:
-    """Return what is the same for mounts that show the same; empty: that cannot be told."""
-    store = location.store
-    if isinstance(store, DatasetSpec):
-        return "" if store.listing is None else f"dataset {store.listing}"
-    identity = store_identity(store)
-    return "" if identity is None else f"{identity} {location.path}"
 
 
 def _lies_on_this_node(store: StoreSpec) -> bool:
