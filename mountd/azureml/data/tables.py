@@ -6,7 +6,9 @@
 """
 
 import json
+import re
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ except ImportError as error:
 # ruff: noqa: PLC0415
 
 _NULLS = ["", "NaN", "nan", "NAN"]
+_ENCODINGS = {"utf8": "utf-8-sig", "utf8bom": "utf-8-sig", "iso88591": "iso8859-1", "windows1252": "cp1252"}
+"""Azure ML's names that Python does not have, or reads with a mark of byte order as text."""
 _TRUTHS = {"true": True, "false": False}
 _TIME = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
 
@@ -70,6 +74,8 @@ def _read_file(file: Path, name: str, form: str, options: Mapping[str, Any]) -> 
             frame = _parquet(file)
         else:
             frame = _json_lines(file, options)
+    except pd.errors.ParserWarning:
+        raise UserErrorException(f"{name}: cannot be read as {form}: rows have more fields than the header") from None
     except (ValueError, LookupError) as error:  # what pandas, pyarrow and codecs raise for what they cannot read
         raise UserErrorException(f"{name}: cannot be read as {form}: {' '.join(str(error).split())}") from None
     if options.get("include_path"):
@@ -80,19 +86,29 @@ def _read_file(file: Path, name: str, form: str, options: Mapping[str, Any]) -> 
 def _delimited(file: Path, options: Mapping[str, Any]) -> pd.DataFrame:
     if not file.stat().st_size:
         return pd.DataFrame()
-    frame = pd.read_csv(
-        file,
-        sep=options.get("separator", ","),
-        header=0 if options.get("header", True) else None,
-        dtype=object,
-        keep_default_na=False,
-        na_values=[] if options.get("empty_as_string") else _NULLS,
-        encoding=options.get("encoding", "utf8"),
-        engine="c" if len(options.get("separator", ",")) == 1 else "python",
-    )
+    separator = options.get("separator", ",")
+    with warnings.catch_warnings():
+        # Rows longer than the header: pandas would make their first fields an index and move all others.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        frame = pd.read_csv(
+            file,
+            sep=separator if len(separator) == 1 else re.escape(separator),
+            header=0 if options.get("header", True) else None,
+            index_col=False,
+            dtype=object,
+            keep_default_na=False,
+            na_values=[] if options.get("empty_as_string") else _NULLS,
+            encoding=_encoding(options),
+            engine="c" if len(separator) == 1 else "python",
+        )
     if not options.get("header", True):
         frame.columns = pd.Index([f"Column{number}" for number in range(1, len(frame.columns) + 1)])
     return frame
+
+
+def _encoding(options: Mapping[str, Any]) -> str:
+    name = str(options.get("encoding", "utf8"))
+    return _ENCODINGS.get(name, name)
 
 
 def _parquet(file: Path) -> pd.DataFrame:
@@ -105,7 +121,7 @@ def _parquet(file: Path) -> pd.DataFrame:
 
 def _json_lines(file: Path, options: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
-    with file.open(encoding=options.get("encoding", "utf8")) as lines:
+    with file.open(encoding=_encoding(options)) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -141,9 +157,10 @@ def _typed(column: "pd.Series[Any]", there: "pd.Series[Any]") -> "pd.Series[Any]
     if there.empty:
         return column
     text = there.astype(str).str.strip()
-    if text.str.fullmatch(r"[+-]?\d{1,18}").all():
-        whole = len(there) == len(column)
-        return pd.to_numeric(column.str.strip()) if whole else column.map(_number).astype(np.float64)
+    if len(there) == len(column) and text.str.fullmatch(r"[+-]?\d{1,19}").all():
+        numbers = pd.to_numeric(text)
+        if numbers.dtype == np.int64:  # else one of them is too large
+            return numbers
     if text.str.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?[iI]nf(?:inity)?").all():
         return column.map(_number).astype(np.float64)
     lower = text.str.lower()

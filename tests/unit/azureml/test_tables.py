@@ -123,3 +123,27 @@ def test_nothing_is_left_of_the_download(read, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(tables.tempfile, "tempdir", str(scratch))
     read({"t.csv": "a\n1\n"})
     assert list(scratch.iterdir()) == []
+
+
+def test_rows_longer_than_the_header_are_refused_not_shifted(read):
+    with pytest.raises(UserErrorException, match=r"t\.csv: .*more fields than the header"):
+        read({"t.csv": "a,b\n1,2,3\n4,5,6\n"})
+
+
+def test_a_separator_of_several_characters_is_taken_as_it_is(read):
+    assert read({"t.csv": "a||b\n1||2\n"}, separator="||").to_dict("list") == {"a": [1], "b": [2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "python"),
+    [("iso88591", "latin1"), ("windows1252", "cp1252"), ("utf8bom", "utf-8-sig"), ("utf8", "utf-8-sig")],
+)
+def test_encodings_have_the_names_of_azure(read, name, python):
+    assert read({"t.csv": "a\né\n".encode(python)}, encoding=name).to_dict("list") == {"a": ["é"]}
+    assert read({"t.jsonl": '{"a": "é"}\n'.encode(python)}, "jsonlines", encoding=name).to_dict("list") == {"a": ["é"]}
+
+
+def test_whole_numbers_of_64_bits_lose_no_digit(read):
+    frame = read({"t.csv": "id,large\n1234567890123456789,9999999999999999999\n-9223372036854775808,1\n"})
+    assert list(frame["id"]) == [1234567890123456789, -9223372036854775808]
+    assert frame["large"].dtype == np.float64
