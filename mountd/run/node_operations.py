@@ -21,7 +21,7 @@ from mountd.client.filling import wait_filled
 from mountd.config.config_file import read_config
 from mountd.config.options import settle
 from mountd.config.strict_yaml import read_text
-from mountd.errors import MountdError, SetupError, UsageError
+from mountd.errors import MountdError, SetupError, UnsafeError, UsageError
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.run.mltable import FILE_NAME, evaluate
 from mountd.transfer.display import LINE_EVERY_S, line
@@ -102,8 +102,8 @@ class NodeOperations:
 
     async def upload(
         self, source: Path, location: Location, *, overwrite: bool = True, globs: Sequence[str] = ()
-    ) -> None:
-        """Upload."""
+    ) -> int:
+        """Upload; what is not replaced has not arrived, whatever it holds."""
         from mountd.modes.upload import upload  # noqa: PLC0415 - as above
 
         wanted = GitIgnoreSpec.from_lines(globs).match_file if globs else None
@@ -112,6 +112,12 @@ class NodeOperations:
             lambda progress: upload(source, location, overwrite=overwrite, progress=progress, wanted=wanted),
         )
         report.check_complete(f"upload to {location.source}")
+        if report.skipped:
+            raise UnsafeError(
+                f"{location.source} has {report.skipped} of its files already, and they are not to be replaced: overwrite "
+                f"is off; what the command wrote is still at {source}"
+            )
+        return report.files
 
     async def _pinned(self, location: Location) -> Location:
         store = location.store

@@ -53,13 +53,14 @@ class DataOperations(Protocol):
 
     async def upload(
         self, source: Path, location: Location, *, overwrite: bool = True, globs: Sequence[str] = ()
-    ) -> None:
-        """Upload a file or directory.
+    ) -> int:
+        """Upload a file or directory; return how many files that were.
 
         Args:
             source: what to upload.
             location: where to.
-            overwrite: replace objects of the same names; without it they are skipped.
+            overwrite: replace objects of the same names; without it one that exists is an error, once all others have
+                arrived.
             globs: which files of a directory, all if empty; written as in a `.gitignore`.
 
         Raises:

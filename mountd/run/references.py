@@ -59,7 +59,7 @@ def reference_output(
     target = _on_compute(datastore, path_on_compute)
     return JobOutput(
         name=name,
-        target=_uri(datastore, _place(name, path)) + "/",
+        target=_uri(datastore, _place(name, path)).rstrip("/") + "/",
         path_on_compute=target,
         otherwise=None if posixpath.isabs(path_on_compute) else path_on_compute,
         is_file=True,  # whatever it turns out to be: nothing is made for it but the directory it is in

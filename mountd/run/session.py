@@ -218,10 +218,15 @@ class _Session:
         places = [output.path] if output.otherwise is None else [output.path, output.otherwise]
         for path in places:
             if await self._lane.run(os.path.exists, path):
-                await self._operations.upload(path, output.location, overwrite=output.overwrite, globs=output.globs)
+                files = await self._operations.upload(
+                    path, output.location, overwrite=output.overwrite, globs=output.globs
+                )
+                if not files:
+                    break
                 self._say(f"Uploaded output '{output.name}' to {output.location.source}.")
                 return
-        self._say(f"mountd: warning: output {output.name!r}: the command left nothing at {output.path}")
+        matching = f" that matches {', '.join(output.globs)}" if output.globs else ""
+        self._say(f"mountd: warning: output {output.name!r}: the command left nothing at {output.path}{matching}")
 
     def _say_of_job(self, *lines: str) -> None:
         if self._plan.has_job_log:

@@ -1,5 +1,6 @@
 """Runs of the Python API on this node: what a script is given, what it leaves, and what is said when it fails."""
 
+import re
 import subprocess
 import sys
 
@@ -91,6 +92,34 @@ print('portal', run.get_portal_url().startswith('file:///'))
     assert out.startswith("RunId: runs_")
     assert "\nExecution Summary\n=================\nRunId: runs_" in out
     assert "runs_" in mountd.run("runs", "list", check=0).stdout
+
+
+def test_an_output_that_is_not_to_be_replaced_is_an_error_and_one_without_files_a_warning(run, mountd):
+    out = run(
+        """
+def train(to, **options):
+    config = ScriptRunConfig('code', 'train.py', ['--out', OutputFileDatasetConfig('o', (store, to)).as_upload(**options)])
+    return experiment.submit(config)
+
+train('kept').wait_for_completion()
+again = train('kept')
+details = again.wait_for_completion(show_output=True, raise_on_error=False)
+print(details['status'], details['exitCode'], details['error'])
+print('replaced', train('kept', overwrite=True).wait_for_completion()['status'])
+print('globs', train('other', source_globs='*.pt').wait_for_completion(show_output=True)['status'])
+"""
+    )
+    runs = mountd.directory / ".azureml" / "runs"
+    error = (
+        "output 'o': azureml://datastores/workspaceblobstore/paths/kept has 1 of its files already, and they are not to "
+        f"be replaced: overwrite is off; what the command wrote is still at {runs}/"
+    )
+    assert f"\nmountd: error: {error}" in out
+    assert f"\nFailed 7 {error}" in out
+    assert "Uploaded output" not in out
+    assert "\nreplaced Completed\n" in out
+    assert re.search(r"\nmountd: warning: output 'o': the command left nothing at \S+ that matches \*\.pt\n", out)
+    assert "\nglobs Completed\n" in out
 
 
 def test_a_run_that_fails(run):

@@ -30,7 +30,7 @@ def test_where_a_mount_lies(given, expected):
 
 def test_an_upload_is_looked_for_where_scripts_write_it():
     item = reference_output("r", datastore="ds", path=None, path_on_compute="./bar.pkl")
-    assert (item.path_on_compute, item.otherwise, item.target) == ("ds/bar.pkl", "./bar.pkl", f"{URI}/")
+    assert (item.path_on_compute, item.otherwise, item.target) == ("ds/bar.pkl", "./bar.pkl", URI)
     assert reference_output("r", datastore="ds", path="a", path_on_compute="/x/y").otherwise is None
 
 

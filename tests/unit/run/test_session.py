@@ -75,6 +75,7 @@ class Recorder:
             await trio.sleep_forever()
         if location.source in self.upload_failures:
             raise self.upload_failures[location.source]
+        return 1
 
 
 def location(source):
