@@ -9,7 +9,7 @@ import msgspec
 
 from mountd.catalog.workspace import Workspace
 from mountd.cli.render import table
-from mountd.run.metrics import latest, read_metrics, read_tags
+from mountd.run.metrics import as_json, latest, read_metrics, read_tags
 from mountd.run.record import DataRecord, RunRecord, log_path, runs_directory
 from mountd.units import format_duration
 
@@ -67,7 +67,7 @@ def as_plain(workspace: Workspace, record: RunRecord) -> dict[str, Any]:
     directory = runs_directory(workspace) / record.id
     plain: dict[str, Any] = msgspec.to_builtins(record)
     plain["tags"] = {**record.tags, **read_tags(directory)}
-    plain["metrics"] = msgspec.to_builtins(read_metrics(directory))
+    plain["metrics"] = as_json(read_metrics(directory))
     plain["duration_s"] = record.duration_s(record.created) if record.ended is None else record.duration_s(record.ended)
     plain["log"] = str(log_path(directory))
     plain["directory"] = str(directory)

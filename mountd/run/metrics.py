@@ -5,10 +5,14 @@ metrics.jsonl   {"name": "loss", "value": 0.25, "step": 3, "time": 1764290000.1,
 tags.jsonl      {"tag": "stage", "value": "final", "time": 1764290000.2}
 ```
 
+JSON has no word for what is no finite number, and a loss that became NaN is what its reader must see: `NaN`, `Infinity`
+and `-Infinity` are kept as texts, and read as numbers.
+
 A line is appended by one write, so that many processes of a command may write at once; a line that was cut off by a
 full disk or a kill is skipped. Blocking; imports neither trio nor storage.
 """
 
+import math
 import os
 import time
 from pathlib import Path
@@ -50,7 +54,7 @@ def append_metric(directory: Path, name: str, value: object, *, step: int | None
         UsageError: `value` cannot be written as JSON.
         MountdError: the file system refused.
     """
-    metric = Metric(name=name, value=value, time=time.time(), step=step, kind=kind)
+    metric = Metric(name=name, value=_spelt(value), time=time.time(), step=step, kind=kind)
     try:
         line = msgspec.json.encode(metric)
     except (TypeError, ValueError, OverflowError) as error:
@@ -60,7 +64,7 @@ def append_metric(directory: Path, name: str, value: object, *, step: int | None
 
 def read_metrics(directory: Path) -> list[Metric]:
     """Return all metrics of the run in `directory`, in the order in which they were written."""
-    return _lines(directory / METRICS, Metric)
+    return [msgspec.structs.replace(line, value=_read(line.value)) for line in _lines(directory / METRICS, Metric)]
 
 
 def append_tag(directory: Path, tag: str, value: str) -> None:
@@ -77,12 +81,44 @@ def read_tags(directory: Path) -> dict[str, str]:
     return {line.tag: line.value for line in _lines(directory / TAGS, _Tag)}
 
 
+def as_json(metrics: list[Metric]) -> list[dict[str, Any]]:
+    """Return `metrics` as values that JSON can hold."""
+    return [msgspec.to_builtins(msgspec.structs.replace(metric, value=_spelt(metric.value))) for metric in metrics]
+
+
 def latest(metrics: list[Metric]) -> dict[str, Metric]:
     """Return the last value of each metric, by name, in order of first appearance."""
     found: dict[str, Metric] = {}
     for metric in metrics:
         found[metric.name] = metric
     return found
+
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _spelt(value: Any) -> Any:
+    """Return `value` with numbers that are not finite as texts."""
+    match value:
+        case float() if not math.isfinite(value):
+            return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        case dict():
+            return {key: _spelt(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_spelt(item) for item in value]
+    return value
+
+
+def _read(value: Any) -> Any:
+    """Return `value` as it was before `_spelt`."""
+    match value:
+        case str():
+            return _NOT_FINITE.get(value, value)
+        case dict():
+            return {key: _read(item) for key, item in value.items()}
+        case list():
+            return [_read(item) for item in value]
+    return value
 
 
 def _append(path: Path, line: bytes) -> None:

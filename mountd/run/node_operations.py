@@ -114,8 +114,8 @@ class NodeOperations:
         report.check_complete(f"upload to {location.source}")
         if report.skipped:
             raise UnsafeError(
-                f"{location.source} has {report.skipped} of its files already, and they are not to be replaced: overwrite "
-                f"is off; what the command wrote is still at {source}"
+                f"{location.source} has {report.skipped} of its files already, and they are not to be replaced: "
+                f"overwrite is off; what the command wrote is still at {source}"
             )
         return report.files
 

@@ -98,8 +98,8 @@ def test_an_output_that_is_not_to_be_replaced_is_an_error_and_one_without_files_
     out = run(
         """
 def train(to, **options):
-    config = ScriptRunConfig('code', 'train.py', ['--out', OutputFileDatasetConfig('o', (store, to)).as_upload(**options)])
-    return experiment.submit(config)
+    output = OutputFileDatasetConfig('o', (store, to)).as_upload(**options)
+    return experiment.submit(ScriptRunConfig('code', 'train.py', ['--out', output]))
 
 train('kept').wait_for_completion()
 again = train('kept')
@@ -111,8 +111,8 @@ print('globs', train('other', source_globs='*.pt').wait_for_completion(show_outp
     )
     runs = mountd.directory / ".azureml" / "runs"
     error = (
-        "output 'o': azureml://datastores/workspaceblobstore/paths/kept has 1 of its files already, and they are not to "
-        f"be replaced: overwrite is off; what the command wrote is still at {runs}/"
+        "output 'o': azureml://datastores/workspaceblobstore/paths/kept has 1 of its files already, and they are not "
+        f"to be replaced: overwrite is off; what the command wrote is still at {runs}/"
     )
     assert f"\nmountd: error: {error}" in out
     assert f"\nFailed 7 {error}" in out

@@ -1,5 +1,7 @@
 """The record of a run: whole at any time, and true also when its process was killed."""
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 from mountd.catalog.workspace import Workspace
 from mountd.errors import ExistsError, NotFoundError, UsageError
 from mountd.run.journal import Journal, make_identifier
-from mountd.run.metrics import append_metric, append_tag, latest, read_metrics, read_tags
+from mountd.run.metrics import append_metric, append_tag, as_json, latest, read_metrics, read_tags
 from mountd.run.record import RunRecord, list_records, log_path, read_record, run_directory
 
 
@@ -130,6 +132,17 @@ def test_metrics_are_kept_in_order_and_a_cut_line_is_skipped(tmp_path):
     with pytest.raises(UsageError, match="metric 'bad'"):
         append_metric(tmp_path, "bad", object())
     assert read_metrics(tmp_path / "none") == []
+
+
+def test_numbers_that_are_not_finite_are_kept(tmp_path):
+    append_metric(tmp_path, "loss", math.nan)
+    append_metric(tmp_path, "row", {"a": [math.inf, (-math.inf, 1.5)]}, kind="row")
+    loss, row = (metric.value for metric in read_metrics(tmp_path))
+    assert math.isnan(loss)
+    assert row == {"a": [math.inf, [-math.inf, 1.5]]}
+    kept = [json.loads(line)["value"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert kept == ["NaN", {"a": ["Infinity", ["-Infinity", 1.5]]}]
+    assert [metric["value"] for metric in as_json(read_metrics(tmp_path))] == kept
 
 
 def test_many_write_metrics_at_once(tmp_path):
