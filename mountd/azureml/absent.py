@@ -1,13 +1,13 @@
 """What Azure ML's packages have and mountd does not: a clear error, instead of a pretence or a riddle.
 
-One exception for all of it, `NotPartOfMountdError`: a name of a module, a member of a class or an object, an argument.
+One exception for all of it, `NotPartOfMountdError`: a module, a name in one, a member of a class or object, a value.
 It is an `ImportError` and an `AttributeError` as well where Python asks for one: `from module import Name` says what is
 missing, and `hasattr` of an object answers. mountd has no list of Azure ML's names: a mistyped one is refused alike.
 """
 
-import importlib.util
+import importlib.machinery
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mountd.azureml.errors import UserErrorException
@@ -28,6 +28,10 @@ class AbsentNameError(NotPartOfMountdError, ImportError):
     """A module has no such name. Were it no `ImportError`, the import statement would replace its text."""
 
 
+class AbsentModuleError(NotPartOfMountdError, ModuleNotFoundError):
+    """A package has no such module: `from azureml.core.compute import …`."""
+
+
 class AbsentMemberError(NotPartOfMountdError, AttributeError):
     """A class or an object has no such attribute or method."""
 
@@ -46,7 +50,29 @@ def absent(module: str) -> Callable[[str], Any]:
 
 def _is_submodule(package: str, name: str) -> bool:
     """Whether `name` is a module of `package`: `from package import module` asks for the name before it imports it."""
-    return hasattr(sys.modules[package], "__path__") and importlib.util.find_spec(f"{package}.{name}") is not None
+    path = getattr(sys.modules[package], "__path__", None)
+    return path is not None and importlib.machinery.PathFinder.find_spec(f"{package}.{name}", path) is not None
+
+
+class AbsentModules:
+    """The last finder of the import system: tells of modules of a package that no other finder knows."""
+
+    def __init__(self, package: str) -> None:
+        self._below = f"{package}."
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> None:
+        """Leave every other name alone.
+
+        Raises:
+            AbsentModuleError: `name` is below the package.
+        """
+        del path, target
+        if name.startswith(self._below) and not name.rpartition(".")[2].startswith("_"):
+            raise AbsentModuleError(name)
+
+
+if not any(isinstance(finder, AbsentModules) for finder in sys.meta_path):
+    sys.meta_path.append(AbsentModules(__name__.rpartition(".")[0]))
 
 
 class _PartlyAbsentType(type):

@@ -85,6 +85,8 @@ def said(call):
         print(error.message)
 os.makedirs('full/x')
 said(lambda: dataset.mount('full'))
+open('file', 'w').close()
+said(lambda: dataset.mount('file'))
 context = dataset.mount('taken')
 with context:
     said(lambda: dataset.mount('taken'))
@@ -92,8 +94,9 @@ said(lambda: dataset.mount('x', colour='red'))
 """
         )
     )
-    full, taken, option = out.splitlines()
+    full, file, taken, option = out.splitlines()
     assert full.startswith("Dataset mount point must be empty, mounting dataset to non-empty folder is not supported.")
+    assert file == f"{mountd.directory}/file is no directory; a dataset is mounted on an empty one."
     where = f"{mountd.directory}/taken"
     assert taken == f'"{where}" is already mounted. Run `sudo umount "{where}"` to unmount it.'
     assert option == "mount() of mountd takes no colour."

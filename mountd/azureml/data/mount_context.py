@@ -39,6 +39,8 @@ def check_mount_point(path: str) -> None:
         real = api.real_mountpoint(path)
     if mount_table.mount_at(real) is not None and not mount_table.heal(real):
         raise UserErrorException(f'"{path}" is already mounted. Run `sudo umount "{path}"` to unmount it.')
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise UserErrorException(f"{path} is no directory; a dataset is mounted on an empty one.")
     if os.path.isdir(path) and os.listdir(path):
         raise UserErrorException(
             "Dataset mount point must be empty, mounting dataset to non-empty folder is not supported. "

@@ -1,5 +1,7 @@
 """Importing the API is light, and what is not in it says so."""
 
+import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +67,21 @@ def test_a_member_that_mountd_does_not_have(whose, name, shown):
     assert isinstance(told.value, UserErrorException)
     assert not hasattr(whose, name)
     assert not hasattr(whose, "_private")
+
+
+@pytest.mark.parametrize("name", ["core.compute", "widgets", "pipeline.core", "train.hyperdrive", "data.dataset_type"])
+def test_a_module_that_mountd_does_not_have(name):
+    with pytest.raises(ModuleNotFoundError) as told:
+        importlib.import_module(f"mountd.azureml.{name}")
+    absent = "pipeline" if name == "pipeline.core" else name
+    assert str(told.value) == f"mountd.azureml.{absent} is not part of mountd; docs/PYTHON.md lists what is."
+    assert isinstance(told.value, NotPartOfMountdError)
+
+
+def test_names_of_other_packages_are_left_alone():
+    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'mountd\.nothing'$"):
+        importlib.import_module("mountd.nothing")
+    assert importlib.util.find_spec("mountd.azureml._private") is None
 
 
 def test_a_module_can_be_imported_from_its_package_first():
