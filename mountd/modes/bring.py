@@ -2,7 +2,8 @@
 
 - What is to be brought is counted first: it all fits beside what others need, or none of it is brought.
 - In the order of the listing, a part at a time, within the memory that waits for the disk.
-- Readers first: while one waits for the store, or did a moment ago, no more than one request is under way here.
+- Readers first: while one waits for the store, or did a moment ago, no more than one request is under way here; while
+  no processor idles either, one is begun twice a second.
 - When somebody else takes the disk's room meanwhile, it stops at once, instead of evicting what it has just brought.
 """
 
@@ -66,6 +67,7 @@ class Bringer:
         """Count what is wanted and what is missing of it; errors are the store's."""
         marker: str | None = ""
         while marker is not None:
+            await self._tier.give_way()
             versions, marker = await self._page(selection, marker)
             for version in versions:
                 progress.count(version.size, sum(gap.length for gap in self._tier.gaps(version)))
@@ -168,6 +170,7 @@ class Bringer:
         await requests.acquire()
         while self._running and self._tier.readers_wait:  # noqa: ASYNC110 - silence is no event
             await trio.sleep(_STEP_S)
+        await self._tier.give_way()
 
     async def _page(self, selection: Selection, marker: str) -> tuple[list[ObjectVersion], str | None]:
         """Return what is wanted of one page of the listing, and the marker of the next; "" is the first."""

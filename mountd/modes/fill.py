@@ -26,6 +26,9 @@ LOOK_EVERY_S = 5.0
 """How often it is asked whether there is room now, another mount is done, or readers missed something."""
 COUNTED_EVERY_S = 60.0
 """How soon everything is counted again because readers missed something."""
+SETTLE_S = 2.0
+"""How long a directory is in use before it is brought: what its readers fetch meanwhile is offered to the disk anyway,
+and a request of ours for it would only be one more."""
 MOST_ORDERS = 8
 """Orders of users that `status` tells of."""
 
@@ -119,6 +122,7 @@ class Fill:
     async def _bring_directories(self) -> None:
         while True:
             directory = await self._misses.directory_in_use()
+            await trio.sleep(SETTLE_S)
             self.progress = FillProgress(state="counting")
             await self._bring(Selection(directory=directory, deep=False), self.progress)
 

@@ -16,9 +16,9 @@ SPARE = 0.7
 REST = 19.0
 """How long it rests for the time that it has worked."""
 LONGEST_REST_S = 0.5
-SAMPLE_S = 0.05
-"""How long processors are watched for a sample."""
-STALE_S = 1.0
+SAMPLE_S = 0.1
+"""How long processors are watched for a sample; their time is told in hundredths of a second."""
+STALE_S = 0.5
 """A longer time says nothing of this moment."""
 
 

@@ -33,6 +33,12 @@ LATELY_S = 0.1
 SHORT_QUEUE = 16 * MIB
 """Bytes that wait to be written while readers wait: more would not be written sooner, and their memory is missed where
 it would be used again at once."""
+SHORTEST_QUEUE = 2 * MIB
+"""The same while no processor idles either: what cannot be written soon is best not kept at all. One piece always may
+wait."""
+GIVE_WAY_S = 0.5
+"""How long work for later is put off because readers need the processors."""
+_STEP_S = 0.02
 _READERS = 8
 
 log = get_logger("mountd.cache.disk")
@@ -62,6 +68,7 @@ class DiskTier:
         queue_bytes: the most bytes that wait to be written, in memory.
         on_miss: is told about every version that a reader wanted bytes of that were not on disk.
         trouble: why the cache could not be opened; that is tried again like after any other trouble.
+        pace: knows whether processors idle.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class DiskTier:
         queue_bytes: int,
         on_miss: Callable[[ObjectVersion], None] = lambda _: None,
         trouble: Exception | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._cache = cache
         self._fetch = fetch
@@ -81,7 +89,7 @@ class DiskTier:
         self._full_until = 0.0
         self._ready = trio.Event()
         self._breaker = Breaker()
-        self._pace = Pace()
+        self._pace = pace or Pace()
         self._reads = Lane("disk reads", _READERS)
         self._writes = Lane("disk writes", 1)
         self._upkeep = Lane("disk upkeep", 1)
@@ -145,6 +153,12 @@ class DiskTier:
         finally:
             if cost:
                 self._queue.release(cost)
+
+    async def give_way(self) -> None:
+        """Wait while readers wait and no processor idles, `GIVE_WAY_S` at most: work for later begins after that."""
+        with trio.move_on_after(GIVE_WAY_S):
+            while self.readers_wait and not self._pace.has_spare():  # noqa: ASYNC110 - silence is no event
+                await trio.sleep(_STEP_S)
 
     def gaps(self, version: ObjectVersion) -> list[ByteRange]:
         """Return what is missing of a version on the disk, as far as this process knows."""
@@ -267,7 +281,9 @@ class DiskTier:
         return None
 
     def _offer(self, piece: Piece) -> None:
-        within = SHORT_QUEUE if self.readers_wait else None
+        within = None
+        if self.readers_wait:
+            within = SHORT_QUEUE if self._pace.has_spare() else SHORTEST_QUEUE
         if self.takes_writes and self._queue.try_room(piece.data.nbytes, within=within):
             self._queue.put(Queued(piece))
         else:

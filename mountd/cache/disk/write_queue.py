@@ -49,9 +49,9 @@ class WriteQueue:
         self.used += cost
 
     def try_room(self, count: int, *, within: int | None = None) -> bool:
-        """Take room for `count` bytes if there is any; `within`: in a queue of at most so many bytes."""
+        """Take room for `count` bytes if there is any; `within`: in a queue of so many bytes, or an empty one."""
         cost = cost_of(count)
-        if self.used + cost > (self.limit if within is None else min(self.limit, within)):
+        if self.used + cost > self.limit or (within is not None and self.used and self.used + cost > within):
             return False
         self.used += cost
         return True

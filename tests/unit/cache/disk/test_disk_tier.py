@@ -1,6 +1,7 @@
 """The tier around `fetch`: readers first, the disk when it is well, and the store whenever it is not."""
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ from mountd.cache.disk.disk_cache import _boot_id
 from mountd.cache.disk.index import Index
 from mountd.cache.disk.journal import Journal
 from mountd.cache.disk.layout import digest_of
+from mountd.cache.disk.pace import Pace, ProcessorTime
 from mountd.cache.disk.state import State
 from mountd.cache.disk.tier import DiskTier
 from mountd.errors import ChangedError, UnavailableError
@@ -49,12 +51,12 @@ class Origin:
 class World:
     """A tier that runs."""
 
-    def __init__(self, directory, queue_bytes=16 * MIB, *, opened=True, **limits):
+    def __init__(self, directory, queue_bytes=16 * MIB, pace=None, *, opened=True, **limits):
         self.directory = directory
         self.origin = Origin()
         self.cache = open_cache(directory, opened=opened, **limits)
         trouble = None if opened else OSError("the directory cannot be used")
-        self.tier = DiskTier(self.cache, self._fetch, queue_bytes=queue_bytes, trouble=trouble)
+        self.tier = DiskTier(self.cache, self._fetch, queue_bytes=queue_bytes, trouble=trouble, pace=pace)
 
     async def _fetch(self, version, wanted):
         return await self.origin.fetch(version, wanted)
@@ -149,6 +151,60 @@ async def test_a_disk_that_writes_slowly_delays_nobody_and_the_queue_stays_bound
         await world.tier.drain()
         assert world.tier.counters.bytes_kept == 8 * 256 * KIB
         await world.until(lambda: world.tier.queued_bytes == 0)
+
+
+def busy_processors():
+    """Return the pace of a machine whose processors never idle."""
+    ticks = itertools.count()
+    return Pace(lambda: ProcessorTime(0, next(ticks)), processors=2)
+
+
+def idle_processors():
+    ticks = itertools.count()
+    return Pace(lambda: ProcessorTime(*[next(ticks)] * 2), processors=2)
+
+
+class TestReadersNeedTheProcessors:
+    async def test_little_waits_for_the_disk_but_one_piece_always_may(self, tmp_path, monkeypatch):
+        async with World(tmp_path, queue_bytes=16 * MIB, pace=busy_processors()).running() as world:
+            gate = threading.Event()
+            write = world.cache.write
+            monkeypatch.setattr(world.cache, "write", lambda pieces: (gate.wait(10), write(pieces))[1])
+            world.tier.demand = 1  # a reader that waits all the time
+            try:
+                await world.read(version_of("large", 3 * MIB))  # alone in the queue
+                kept = world.tier.queued_bytes
+                for number in range(8):
+                    await world.read(version_of(f"small{number}", 100 * KIB))
+                assert kept == world.tier.queued_bytes == 3 * MIB
+                assert world.tier.counters.bytes_dropped == 800 * KIB
+            finally:
+                gate.set()
+                world.tier.demand = 0
+            await world.tier.drain()
+            assert world.cache.holds(version_of("large", 3 * MIB), ByteRange(0, 3 * MIB))
+
+    async def test_work_for_later_gives_way_but_not_for_ever(self, tmp_path, autojump_clock):
+        tier = World(tmp_path, pace=busy_processors()).tier
+        tier.demand = 1
+        before = trio.current_time()
+        await tier.give_way()
+        assert trio.current_time() - before == pytest.approx(tier_module.GIVE_WAY_S)
+        await tier.aclose()
+
+    async def test_work_for_later_begins_at_once_when_nobody_waits(self, tmp_path, autojump_clock):
+        tier = World(tmp_path, pace=busy_processors()).tier
+        await tier.give_way()
+        assert trio.current_time() == 0
+        await tier.aclose()
+
+    async def test_work_for_later_begins_when_processors_idle(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tier_module, "GIVE_WAY_S", 20)
+        tier = World(tmp_path, pace=idle_processors()).tier
+        tier.demand = 1
+        with trio.fail_after(10):
+            await tier.give_way()
+        await tier.aclose()
 
 
 async def test_a_disk_that_does_not_answer_is_left_out_and_comes_back(tmp_path, monkeypatch, capfd):
