@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,29}")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNNAMED = ".definitions"
+_GivenTags = Mapping[str, str | int | float | bool | None]
 _NAMESPACE = uuid.UUID("6f0b8a5e-6c1f-4d0e-9a55-0c6a6f2f3b1d")
 
 
@@ -45,6 +46,8 @@ class Registration(NamedTuple):
     dataset: RegisteredDataset
     made: bool
     """False: an identical definition was registered under this name before, and is what is returned."""
+    updated: bool = False
+    """That one got the description and the tags that were given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,11 @@ class DatasetRegistry:
         """Return the latest version of each name, sorted by name."""
         return [self.get(name) for name in self.names()]
 
+    def identical(self, definition: DatasetDefinition, name: str) -> RegisteredDataset | None:
+        """Return the latest version of `name` that has this definition."""
+        known = self.versions(name) if self._versions_of(self._place(name)) else []
+        return _identical(known, definition, None)
+
     # ---- changing
 
     def register(
@@ -145,16 +153,20 @@ class DatasetRegistry:
         tags: Mapping[str, str] | None = None,
         version: str | None = None,
         new_version: bool = False,
+        even_if_identical: bool = False,
     ) -> Registration:
         """Keep `definition` under `name`, as version 1 or, with `new_version`, as the next one.
+
+        Of an identical one that is there only description and tags change, as far as they are given.
 
         Args:
             definition: where its files are.
             name: by `NAME_RULE`.
             description: for people.
-            tags: for people.
+            tags: for people; they add to those that are there.
             version: a version of one's own choice; the next number if left out.
             new_version: the name may be taken already.
+            even_if_identical: with `new_version`, do not look for an identical one: that one's files were changed.
 
         Raises:
             ExistsError: the name is taken by another definition and `new_version` is false, or the version is taken.
@@ -166,9 +178,9 @@ class DatasetRegistry:
         while True:
             there = self._versions_of(place)
             known = self.versions(name) if there else []
-            for dataset in reversed(known):
-                if dataset.definition.digest == definition.digest and version in (None, dataset.version):
-                    return Registration(dataset, made=False)
+            same = None if even_if_identical else _identical(known, definition, version)
+            if same is not None:
+                return self._described(same, description, tags or {})
             if known and not new_version and version is None:
                 raise ExistsError(
                     f'There is already a dataset registered under name "{name}". '
@@ -192,6 +204,14 @@ class DatasetRegistry:
             if version is not None:
                 raise ExistsError(f"dataset {name}: version {version} exists and never changes; choose another")
 
+    def _described(self, dataset: RegisteredDataset, description: str | None, tags: Mapping[str, str]) -> Registration:
+        """Give `dataset` the description and the tags that it lacks."""
+        wanted = dataset.description if description is None else description, {**dataset.tags, **tags}
+        if wanted == (dataset.description, dataset.tags):
+            return Registration(dataset, made=False)
+        changed = self.update(str(dataset.name), str(dataset.version), description=wanted[0], tags=wanted[1])
+        return Registration(changed, made=False, updated=True)
+
     def save(self, definition: DatasetDefinition) -> RegisteredDataset:
         """Keep `definition` under an id alone; identical ones share it."""
         digest = hashlib.sha256(definition.digest.encode()).hexdigest()
@@ -209,7 +229,7 @@ class DatasetRegistry:
         )
         return made if self._write(path, made) else self.get_by_id(identifier)
 
-    def update(self, name: str, version: str, *, description: str | None, tags: Mapping[str, str]) -> RegisteredDataset:
+    def update(self, name: str, version: str, *, description: str | None, tags: _GivenTags) -> RegisteredDataset:
         """Replace description and tags of a version; what it stands for stays.
 
         Raises:
@@ -277,6 +297,15 @@ class DatasetRegistry:
                         raise
                     continue  # the last other version was removed at this moment, and the directory with it
                 return True
+
+
+def _identical(
+    known: Sequence[RegisteredDataset], definition: DatasetDefinition, version: str | None
+) -> RegisteredDataset | None:
+    for dataset in reversed(known):
+        if dataset.definition.digest == definition.digest and version in (None, dataset.version):
+            return dataset
+    return None
 
 
 def _age(dataset: RegisteredDataset) -> tuple[datetime, int]:

@@ -87,7 +87,9 @@ class DatasetSource(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str = ""
     """What to look for below `path`, as `catalog.pattern` reads it; "" for all of it."""
     is_file: bool = False
-    """It must be one file; otherwise it is what is found there."""
+    """It must be one file."""
+    is_folder: bool = False
+    """It must be a directory. Neither: it is what is found there."""
     text: str
     """As it was written, with secrets redacted: for messages."""
 

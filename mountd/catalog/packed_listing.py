@@ -309,6 +309,21 @@ def read_listing(path: Path) -> PackedListing:
     return PackedListing(data, str(path))
 
 
+def read_header(path: Path) -> Header | None:
+    """Return what the listing in `path` says about the whole; None where `read_listing` will say what is wrong.
+
+    Reads no more than that, and does not check the rest.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LENGTH.stop)
+            if start[: len(MAGIC)] != MAGIC:
+                return None
+            return msgspec.json.decode(file.read(int.from_bytes(start[_LENGTH], "little")), type=Header)
+    except (OSError, OverflowError, MemoryError, msgspec.MsgspecError):
+        return None
+
+
 def seal(header: Header, columns: dict[str, bytes]) -> bytes:
     """Return the whole file of a listing."""
     encoded = msgspec.json.encode(header)

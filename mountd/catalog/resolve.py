@@ -34,6 +34,7 @@ from mountd.catalog.model import (
     known_to_be_pinned,
 )
 from mountd.catalog.naming import is_loopback, is_utf8
+from mountd.catalog.packed_listing import PackedSource, read_header
 from mountd.catalog.source import (
     AdlsUrl,
     BlobUrl,
@@ -204,17 +205,26 @@ class _Resolver:
     def dataset(
         self, shown: str, definition: DatasetDefinition, name: str, cwd: Path, listing: Path | None
     ) -> Location:
-        """Return the files of `definition` as a place; relative paths start at `cwd`."""
+        """Return the files of `definition` as a place; relative paths start at `cwd`.
+
+        Of a pinned one the listing says what each path was, so that what has vanished since costs its own files only,
+        and a store keeps its number when others have become equal to it.
+        """
+        header = None if listing is None else read_header(listing)
+        pinned = () if header is None or len(header.sources) != len(definition.paths) else header.sources
         stores: dict[LeafSpec | None, int] = {}
         web: dict[str, WebAddress] = {}
         sources: list[DatasetSource] = []
-        for text in definition.paths:
+        for number, text in enumerate(definition.paths):
             parsed = self._parse(text, cwd)
+            store: LeafSpec | None
             if isinstance(parsed.source, WebUrl):
                 address = parse_web_url(parsed.source.url)
                 store, path = None, web_key(address)
                 if web.setdefault(path, address) != address:
                     raise UsageError(f"{web[path].shown} and {address.shown}: both show something at {path!r}")
+            elif pinned and isinstance(parsed.source, LocalPath):
+                store, path = _as_pinned(cwd / parsed.source.path, pinned[number])
             else:
                 found = self.resolve(text, parsed.source, cwd)
                 assert not isinstance(found.store, DatasetSpec), "a dataset holds no other"
@@ -225,13 +235,18 @@ class _Resolver:
                     path=path,
                     pattern=parsed.pattern,
                     is_file=store is None or definition.type == "uri_file",
+                    is_folder=definition.type == "uri_folder",
                     text=parsed.text,
                 )
             )
         one_for_the_web = web_spec(web.items()) if web else None
+        opened = [spec for spec in (one_for_the_web if store is None else store for store in stores) if spec]
+        if pinned:
+            by_number = {packed.store: opened[source.store] for packed, source in zip(pinned, sources, strict=True)}
+            opened = [by_number[number] for number in sorted(by_number)]
         spec = DatasetSpec(
             name=name,
-            stores=tuple(spec for spec in (one_for_the_web if store is None else store for store in stores) if spec),
+            stores=tuple(opened),
             sources=tuple(sources),
             steps=definition.steps,
             listing=None if listing is None else str(listing),
@@ -279,6 +294,13 @@ class _Resolver:
                 given = Credentials(sas_token=environ["AZURE_STORAGE_SAS_TOKEN"])
                 return check_credentials(given, "AZURE_STORAGE_SAS_TOKEN").credential
         return None
+
+
+def _as_pinned(path: Path, packed: PackedSource) -> tuple[LocalSpec, str]:
+    """Return store and path of a local source without a look at what is there now."""
+    if packed.key:  # a directory is a store of its own
+        return LocalSpec(path=os.path.realpath(path.parent)), path.name
+    return LocalSpec(path=os.path.realpath(path)), ""
 
 
 def _file_kind(path: Path, shown: str) -> int | None:

@@ -3,8 +3,10 @@
 import json
 import os
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 # Heavy modules are imported where they are needed: `mountd --help` stays quick.
 # ruff: noqa: PLC0415
+
+T = TypeVar("T")
 
 dataset_app = typer.Typer(name="dataset", help="Name sets of files that never change.", no_args_is_help=True)
 
@@ -60,7 +64,8 @@ def create(
 
     SOURCE is a datastore path (azureml://datastores/NAME/paths/P), a Blob or web URL, or a path on this node. Reading
     it later gives the bytes that are there now, or an error that names the file that was changed. The same definition
-    again changes nothing. With --file, NAME and the other options replace what the file says.
+    again changes description and tags at most; with --new-version it becomes a version of its own if the files were
+    changed since. With --file, NAME and the other options replace what the file says.
     """
     from mountd.catalog.dataset import define
     from mountd.catalog.dataset_yaml import DataAsset, read_data_asset
@@ -85,13 +90,15 @@ def create(
         format=asset.format,
         options=asset.options,
     )
-    registered, made = registry.register(
+    known = registry.identical(definition, chosen) if new_version else None
+    registered, made, updated = registry.register(
         definition,
         chosen,
         description=description if description is not None else asset.description,
         tags={**{key: str(value) for key, value in asset.tags.items()}, **_tags(tag or [])},
         version=None if asset.version is None or new_version else str(asset.version),
         new_version=new_version,
+        even_if_identical=known is not None and _is_outdated(registry, known),
     )
     try:
         listing = pin(_spec(registry, registered))
@@ -106,7 +113,8 @@ def create(
 
     count = len(listing)
     what = f"{count} {'file' if count == 1 else 'files'}, {format_size(listing.total_bytes)}"
-    typer.echo(f"{'Registered' if made else 'Already registered, identical:'} {registered.title} with {what}")
+    how = "Registered" if made else "Already registered, identical:"
+    typer.echo(f"{how} {registered.title} with {what}{'; description and tags are set' if updated else ''}")
     if listing.header.hidden_count:
         first = listing.header.hidden[0].path
         typer.echo(
@@ -159,7 +167,7 @@ def show(
         return
     width = max(len(key) for key in shown) + 1
     for key, value in shown.items():
-        text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | tuple | bool) else value
         typer.echo(f"{key + ':':<{width}} {'' if text is None else text}".rstrip())
 
 
@@ -182,32 +190,19 @@ def remove(
 
 def pin(spec: "DatasetSpec") -> "PackedListing":
     """Return the files of a dataset, pinned now if they were not; says how far it is on a terminal."""
-    import trio
-
     from mountd.modes.datasets import listing_of
-    from mountd.observe.logs import configure
 
-    configure()
     live = sys.stderr.isatty()
 
     def tell(files: int) -> None:
         if live:
             typer.echo(f"\rlisting {spec.name}: {files:,} files", nl=False, err=True)
 
-    async def work() -> "PackedListing | MountdError":
-        try:
-            return await listing_of(spec, progress=tell)
-        except MountdError as error:
-            return error
-
     try:
-        outcome = trio.run(work)
+        return _run(partial(listing_of, spec, progress=tell))
     finally:
         if live:
             typer.echo("\r\033[K", nl=False, err=True)
-    if isinstance(outcome, MountdError):
-        raise outcome
-    return outcome
 
 
 def pin_before_mount(location: "Location") -> "Location":
@@ -219,6 +214,32 @@ def pin_before_mount(location: "Location") -> "Location":
         pin(spec)
         return known_to_be_pinned(location)
     return location
+
+
+def _is_outdated(registry: "DatasetRegistry", dataset: "RegisteredDataset") -> bool:
+    from mountd.modes.datasets import is_outdated
+
+    return _run(
+        partial(is_outdated, dataset, workspace=registry.workspace, environ=os.environ, cwd=registry.workspace.root)
+    )
+
+
+def _run(work: Callable[[], Awaitable[T]]) -> T:
+    import trio
+
+    from mountd.observe.logs import configure
+
+    async def outcome() -> T | MountdError:
+        try:
+            return await work()
+        except MountdError as error:
+            return error
+
+    configure()
+    result = trio.run(outcome)
+    if isinstance(result, MountdError):
+        raise result
+    return result
 
 
 def _registry(explicit: Path | None) -> "DatasetRegistry":

@@ -8,7 +8,7 @@ import errno
 import fcntl
 import math
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,11 @@ import trio
 from mountd.aio.retry import RetryPolicy
 from mountd.aio.threads import Lane
 from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, write_file
+from mountd.catalog.dataset_yaml import RegisteredDataset
 from mountd.catalog.model import DatasetSpec, Location
 from mountd.catalog.packed_listing import PackedListing, read_listing
+from mountd.catalog.resolve import dataset_location
+from mountd.catalog.workspace import Workspace
 from mountd.errors import DeadlineError
 from mountd.stores.dataset_listing import list_dataset
 from mountd.stores.guarded import GuardedStore
@@ -91,6 +94,26 @@ async def listing_of(
             if not await lane.run(path.exists):
                 await lane.run(_keep, path, await _list(spec, policy, progress))
     return await lane.run(read_listing, path)
+
+
+async def is_outdated(
+    registered: RegisteredDataset, *, workspace: Workspace, environ: Mapping[str, str], cwd: Path
+) -> bool:
+    """Return whether a dataset is pinned to other files or versions than those that its paths name now.
+
+    Takes a listing and keeps nothing. Arguments as for `catalog.resolve.dataset_location`.
+
+    Raises:
+        NotFoundError: a path of it is not there any more.
+        MountdError: a store cannot be asked, or the pinned listing is damaged.
+    """
+    lane = Lane("pinned listing", 1)
+    if not await lane.run(registered.listing.exists):
+        return False
+    pinned = await lane.run(read_listing, registered.listing)
+    now = dataset_location(registered.definition, workspace=workspace, environ=environ, cwd=cwd).store
+    assert isinstance(now, DatasetSpec), "the location of a dataset is one"
+    return (await listing_of(now)).digest != pinned.digest
 
 
 async def _list(spec: DatasetSpec, policy: RetryPolicy | None, progress: Callable[[int], None] | None) -> bytes:

@@ -34,13 +34,14 @@ def register_outputs(
                 cwd=Path(job.base),
                 type="uri_file" if output.is_file else "uri_folder",
             )
-            made, _ = registry.register(
+            made = registry.register(
                 definition,
                 output.register_as,
                 description=output.description,
                 tags=output.tags,
                 new_version=True,
-            )
+                even_if_identical=True,  # the run has just written it
+            ).dataset
         except MountdError as error:
             say(f"mountd: error: output {output.name!r}: cannot be registered: {error.message}")
             failure = failure or f"output {output.name!r}: cannot be registered: {error.message}"

@@ -64,6 +64,10 @@ async def _look_at_all(spec: DatasetSpec, stores: Sequence[Store]) -> list[Place
         is_file = source.is_file
         if not source.pattern and not is_file and source.path:
             is_file = await probe(stores[source.store], source.path) == "file"
+        if is_file and source.is_folder:
+            raise UsageError(
+                f"{spec.name}: {source.text}: is a file; type: uri_folder takes a directory, uri_file a file"
+            )
         places[index] = Place(source.store, source.path, is_file)
 
     await _side_by_side(spec, look)

@@ -34,13 +34,16 @@ def test_a_dataset_from_its_registration_to_its_removal(mountd, data):
     assert created.stdout == "Registered cifar:1 with 4 files, 86 B\n"
     again = mountd.run("dataset", "create", "cifar", "--path", "./data/", check=0)
     assert again.stdout == "Already registered, identical: cifar:1 with 4 files, 86 B\n"
+    told = mountd.run("dataset", "create", "cifar", "-p", "data", "--tag", "n=2", "--description", "e", check=0)
+    assert told.stdout == "Already registered, identical: cifar:1 with 4 files, 86 B; description and tags are set\n"
     taken = mountd.run("dataset", "create", "cifar", "--path", "data/train", check=6)
     assert 'registered under name "cifar"' in taken.stderr
     mountd.run("dataset", "create", "cifar", "-p", "data/*/*.csv", "-p", "data/train", "--new-version", check=0)
 
     shown = json.loads(mountd.run("dataset", "show", "cifar:1", "--json", check=0).stdout)
     assert (shown["name"], shown["version"], shown["versions"]) == ("cifar", "1", ["1", "2"])
-    assert (shown["description"], shown["tags"], shown["paths"]) == ("d", {"k": "v"}, [f"file://{data}"])
+    assert (shown["description"], shown["tags"], shown["paths"]) == ("e", {"k": "v", "n": "2"}, [f"file://{data}"])
+    assert "\nsteps:        []\n" in mountd.run("dataset", "show", "cifar:1", check=0).stdout
     assert (shown["pinned"], shown["files"], shown["bytes"], shown["hidden_files"]) == (True, 4, 86, 0)
     files = mountd.run("dataset", "show", "cifar", "--files", check=0).stdout.splitlines()
     assert files == ["test/1.csv", "test/2.csv", "train/a/1.txt", "train/a/2.txt"]
@@ -54,9 +57,40 @@ def test_a_dataset_from_its_registration_to_its_removal(mountd, data):
     assert len(tree(data)) == 4
 
 
+def test_the_same_paths_become_a_new_version_once_the_files_were_changed(mountd, data):
+    create = ("dataset", "create", "cifar", "--path", "data", "--new-version")
+    mountd.run(*create, check=0)
+    assert "identical: cifar:1 " in mountd.run(*create, check=0).stdout
+    (data / "new").write_text("new")
+    assert mountd.run(*create[:-1], check=0).stdout.startswith("Already registered, identical: cifar:1 with 4 files")
+    assert mountd.run(*create, check=0).stdout.startswith("Registered cifar:2 with 5 files")
+    assert "identical: cifar:2 " in mountd.run(*create, check=0).stdout
+
+
+@pytest.mark.fuse
+def test_of_several_sources_one_that_vanished_costs_its_own_files_only(mountd, data, tmp_path):
+    mountd.run(
+        "dataset", "create", "cifar", "-p", "data/test/1.csv", "-p", "data/train", "-p", "data/test/*2*", check=0
+    )
+    (data / "test/1.csv").unlink()
+    (data / "train").rename(data / "elsewhere")
+    mountd.mount("azureml:cifar", tmp_path / "point")
+    assert sorted(os.listdir(tmp_path / "point")) == ["test", "train"]
+    assert (tmp_path / "point/test/2.csv").read_text() == "bytes of test/2.csv\n"
+    for name in ("test/1.csv", "train/a/1.txt"):
+        with pytest.raises(OSError) as stale:
+            (tmp_path / "point" / name).read_text()
+        assert stale.value.errno == errno.ESTALE
+    done = mountd.run("download", "azureml:cifar", tmp_path / "copy", check=7)
+    assert tree(tmp_path / "copy") == {"test/2.csv": "bytes of test/2.csv\n"}
+    assert "test/1.csv: was deleted in" in done.stderr
+    assert "3 files were not transferred, as named above" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "why"),
     [
+        (["create", "--file", "data/folder.yml"], 2, "1.csv: is a file; type: uri_folder takes a directory, uri_file"),
         (["create", "x", "--path", "data/*.none"], 3, "no file matches"),
         (["create", "x", "--path", "none"], 3, "no such file"),
         (["create", "x"], 2, "--path SOURCE or --file"),
@@ -68,6 +102,7 @@ def test_a_dataset_from_its_registration_to_its_removal(mountd, data):
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(mountd, data, arguments, status, why):
+    (data / "folder.yml").write_text("{name: x, type: uri_folder, path: test/1.csv}")
     done = mountd.run("dataset", *arguments, check=status)
     (line,) = done.stderr.splitlines()
     assert line.startswith("mountd: error: ")

@@ -9,10 +9,12 @@ import logging
 import os
 import random
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
 
+from mountd.azureml import blocking
 from mountd.azureml.absent import PartlyAbsent, absent
 from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.azureml.home import Home
@@ -84,13 +86,24 @@ class AbstractDataset(PartlyAbsent):
     ) -> Self:
         """Register it and return the registered dataset; an identical one that is there already is returned itself.
 
+        That one gets the description, and the tags beside its own. With `create_new_version` the files are listed if
+        it has been used before: where they were changed since, it is no longer identical.
+
         Raises:
             UserErrorException: the name is taken and `create_new_version` is false, or is no name.
+            AzureMLException: the files cannot be listed.
         """
         self._check_home(workspace)
+        registry = DatasetRegistry(workspace.catalog)
         with as_api_errors():
-            made = DatasetRegistry(workspace.catalog).register(
-                self._definition, name, description=description, tags=tags, new_version=create_new_version
+            same = registry.identical(self._definition, name) if create_new_version else None
+            made = registry.register(
+                self._definition,
+                name,
+                description=description,
+                tags=tags,
+                new_version=create_new_version,
+                even_if_identical=same is not None and _is_outdated(same, workspace),
             )
         if not made.made:
             _log.warning(
@@ -196,6 +209,15 @@ class AbstractDataset(PartlyAbsent):
         return f"{type(self).__name__}\n{json.dumps(shown, indent=2)}"
 
     __str__ = __repr__
+
+
+def _is_outdated(registered: RegisteredDataset, workspace: Home) -> bool:
+    if not registered.listing.exists():
+        return False
+    from mountd.modes.datasets import is_outdated  # noqa: PLC0415 - storage libraries: half a second
+
+    catalog = workspace.catalog
+    return blocking.run(partial(is_outdated, registered, workspace=catalog, environ=os.environ, cwd=catalog.root))
 
 
 def seed_or_random(seed: int | None) -> int:

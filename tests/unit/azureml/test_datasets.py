@@ -113,6 +113,19 @@ def test_names_and_versions(dataset, datastore, workspace, caplog):
     assert missing.value.message == f'Cannot find dataset with id "{first.id}" in the workspace.'
 
 
+def test_registered_again(dataset, workspace):
+    first = dataset.register(workspace, "letters", description="d", tags={"a": "b"})
+    again = dataset.register(workspace, "letters", tags={"c": "d"}, create_new_version=True)
+    assert (again.version, again.description, again.tags) == (1, "d", {"a": "b", "c": "d"})
+    shown = first.to_path()
+    assert dataset.register(workspace, "letters", create_new_version=True).version == 1
+    storage = workspace.catalog.directory / "storage" / "workspaceblobstore"
+    (storage / "d" / "new").write_text("new")
+    second = dataset.register(workspace, "letters", create_new_version=True)
+    assert (second.version, second.to_path()) == (2, sorted([*shown, "/new"]))
+    assert Dataset.get_by_name(workspace, "letters", version=1).to_path() == shown
+
+
 def test_a_version_that_is_not_there(dataset, workspace):
     dataset.register(workspace, "letters")
     with pytest.raises(UserErrorException, match=r'with name "letters" \(version: 7\) in the workspace\.\n'):

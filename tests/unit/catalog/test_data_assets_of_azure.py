@@ -19,7 +19,7 @@ def test_a_data_asset(tmp_path, file):
     said = yaml.safe_load(file.read_text())
     asset = read_data_asset(file)
     definition = define(asset.all_paths, environ={}, cwd=tmp_path, type=asset.type)
-    made, _ = DatasetRegistry(Workspace.init(tmp_path)).register(
+    made, *_ = DatasetRegistry(Workspace.init(tmp_path)).register(
         definition, asset.name, description=asset.description, tags=asset.tags, version=str(asset.version)
     )
     assert (made.name, made.version) == (said["name"], said["version"])

@@ -60,8 +60,29 @@ def test_the_same_definition_is_registered_once(registry, make):
     assert first.made
     for again in (False, True):
         same = registry.register(make(f"{STORE}/d/", type="uri_folder"), "cifar", new_version=again)
-        assert same == (first.dataset, False)
+        assert same == (first.dataset, False, False)
     assert [dataset.version for dataset in registry.versions("cifar")] == ["1"]
+
+
+def test_registered_again_it_gets_what_is_said_for_people(registry, make):
+    first = registry.register(make(f"{STORE}/d"), "cifar", description="d", tags={"a": "b"}).dataset
+    again = registry.register(make(f"{STORE}/d"), "cifar", tags={"c": "d"})
+    assert (again.made, again.updated) == (False, True)
+    assert (again.dataset.description, again.dataset.tags) == ("d", {"a": "b", "c": "d"})
+    assert registry.get("cifar") == again.dataset
+    assert (again.dataset.id, again.dataset.listing) == (first.id, first.listing)
+    assert registry.register(make(f"{STORE}/d"), "cifar", description="d", tags={"a": "b"}).updated is False
+
+
+def test_the_same_definition_becomes_a_version_where_that_is_asked_for(registry, make):
+    definition = make(f"{STORE}/d")
+    assert registry.identical(definition, "cifar") is None
+    registry.register(definition, "cifar")
+    second = registry.register(definition, "cifar", new_version=True, even_if_identical=True).dataset
+    assert second.version == "2"
+    assert registry.identical(definition, "cifar") == second
+    with pytest.raises(ExistsError):
+        registry.register(definition, "cifar", even_if_identical=True)
 
 
 def test_another_definition_needs_to_be_asked_for(registry, make):

@@ -25,6 +25,7 @@ from mountd.catalog.model import (
     WebSpec,
     local_directories,
 )
+from mountd.catalog.packed_listing import COLUMNS, Header, PackedSource, seal
 from mountd.catalog.resolve import dataset_location, resolve
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeniedError, MountdError, NotFoundError, UsageError
@@ -486,6 +487,27 @@ class TestDatasets:
         found = resolve("azureml:many", workspace=workspace, environ={}, cwd=tmp_path)
         assert found.store.sources == ()
         assert len(pack(found)) < 1000
+
+    def test_the_listing_says_which_store_is_which(self, tmp_path, workspace):
+        for name in ("one", "two", "three"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "one/file").touch()
+        (tmp_path / "link").symlink_to("two")
+        paths = [str(tmp_path / name) for name in ("one/file", "link", "three")]
+        made = DatasetRegistry(workspace).register(define(paths, environ={}, cwd=tmp_path), "d").dataset
+        sources = (PackedSource(0, "file", "one/file"), PackedSource(1, "", "two/"), PackedSource(2, "", "three/"))
+        counts = dict.fromkeys(COLUMNS, 0)
+        header = Header(
+            single_file=False, labels=("", "", ""), sources=sources, hidden=(), hidden_count=0, counts=counts
+        )
+        made.listing.write_bytes(seal(header, dict.fromkeys(COLUMNS, b"")))
+        (tmp_path / "one/file").unlink()
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").symlink_to("one")
+        (tmp_path / "three").rmdir()
+        found = resolve("azureml:d", workspace=workspace, environ={}, cwd=tmp_path)
+        one, three = (LocalSpec(path=str(tmp_path / name)) for name in ("one", "three"))
+        assert found.store.stores == (one, one, three)
 
     def test_it_needs_a_workspace_that_has_it(self, tmp_path, workspace):
         with pytest.raises(NotFoundError, match="no workspace"):
