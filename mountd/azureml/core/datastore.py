@@ -191,7 +191,7 @@ class Datastore(PartlyAbsent):
         """Register an Azure SQL database; errors as for a Blob container."""
         del subscription_id, resource_group, grant_workspace_access, kwargs
         credentials = _principal(tenant_id, client_id, client_secret, resource_url, authority_url)
-        if username is not None:
+        if username is not None or password is not None:
             credentials = {"username": username, "password": password}
         record = _record(
             "azure_sql_database",
@@ -226,7 +226,7 @@ class Datastore(PartlyAbsent):
             server_name=server_name,
             database_name=database_name,
             endpoint=endpoint,
-            port_number=None if port_number is None else int(port_number),
+            port_number=_port(port_number),
             enforce_ssl=enforce_ssl,
             credentials={"username": user_id, "password": user_password},
         )
@@ -254,14 +254,14 @@ class Datastore(PartlyAbsent):
             server_name=server_name,
             database_name=database_name,
             endpoint=endpoint,
-            port_number=None if port_number is None else int(port_number),
+            port_number=_port(port_number),
             credentials={"username": user_id, "password": user_password},
         )
         return _registered(workspace, record, AzureMySqlDatastore, overwrite=overwrite)
 
 
-def _record(kind: str, *, name: str, **fields: Any) -> Record:
-    if name != name.lower():
+def _record(kind: str, *, name: str | None, **fields: Any) -> Record:
+    if name is not None and name != name.lower():
         _log.warning("Datastore name %s contains capital letters. They will be converted to lowercase letters.", name)
     said = {key: value for key, value in fields.items() if value is not None}
     with as_api_errors():
@@ -314,6 +314,11 @@ def _principal(
     named = dict(zip(_PRINCIPAL, (tenant_id, client_id, client_secret), strict=True))
     urls = {"resource_url": resource_url, "authority_url": authority_url}
     return named | {key: value for key, value in urls.items() if value is not None}
+
+
+def _port(number: int | str | None) -> int | str | None:
+    """Return `number` as a number if it is one; the datastore says what is wrong with any other."""
+    return int(number) if isinstance(number, str) and number.isdecimal() else number
 
 
 def _required(what: str, server_name: str, database_name: str, user_id: str, user_password: str) -> None:

@@ -74,6 +74,8 @@ def _read_file(file: Path, name: str, form: str, options: Mapping[str, Any]) -> 
             frame = _parquet(file)
         else:
             frame = _json_lines(file, options)
+    except pd.errors.EmptyDataError:  # blank lines alone: no more than in a file of no bytes
+        frame = pd.DataFrame()
     except pd.errors.ParserWarning:
         raise UserErrorException(f"{name}: cannot be read as {form}: rows have more fields than the header") from None
     except (ValueError, LookupError) as error:  # what pandas, pyarrow and codecs raise for what they cannot read

@@ -83,6 +83,18 @@ def test_a_database_needs_its_user(workspace):
 
 
 @pytest.mark.azurite
+def test_what_is_half_or_no_number_is_named(workspace):
+    where = {"server_name": "s", "database_name": "d"}
+    with pytest.raises(UserErrorException, match=r"credentials\.username: is missing"):
+        Datastore.register_azure_sql_database(workspace, "sql", **where, password="hunter2")
+    login = {"user_id": "u", "user_password": "hunter2"}
+    with pytest.raises(UserErrorException, match="port_number: Expected `int`"):
+        Datastore.register_azure_my_sql(workspace, "my", **where, **login, port_number="none")
+    assert Datastore.register_azure_my_sql(workspace, "my", **where, **login, port_number="3307").name == "my"
+    with pytest.raises(UserErrorException, match="name: Expected `str`"):
+        Datastore.register_azure_blob_container(workspace, **BLOB | {"datastore_name": None})
+
+
 def test_the_container_is_made(workspace, azurite_container):
     host = azurite_container.account_url.removeprefix("http://").partition("/")[0]
     place = {"account_name": "devstoreaccount1", "protocol": "http", "endpoint": host}

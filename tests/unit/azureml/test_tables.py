@@ -72,7 +72,9 @@ def test_what_only_looks_like_a_type_is_text(read):
 
 
 def test_several_files_are_one_table(read):
-    frame = read({"b.csv": "a,b\n1,x\n", "empty.csv": "", "sub/a.csv": "b,a\ny,2\n"}, include_path=True)
+    frame = read(
+        {"b.csv": "a,b\n1,x\n", "empty.csv": "", "blank.csv": "\n \n", "sub/a.csv": "b,a\ny,2\n"}, include_path=True
+    )
     assert list(frame.columns) == ["Path", "a", "b"]
     assert frame.to_dict("list") == {"Path": ["/b.csv", "/sub/a.csv"], "a": [1, 2], "b": ["x", "y"]}
 
