@@ -212,10 +212,19 @@ class DatasetRegistry:
         changed = self.update(str(dataset.name), str(dataset.version), description=wanted[0], tags=wanted[1])
         return Registration(changed, made=False, updated=True)
 
-    def save(self, definition: DatasetDefinition) -> RegisteredDataset:
-        """Keep `definition` under an id alone; identical ones share it."""
+    def save(self, definition: DatasetDefinition, *, even_if_identical: bool = False) -> RegisteredDataset:
+        """Keep `definition` under an id alone.
+
+        Identical ones share it, unless `even_if_identical`: then the files of the one that is there were changed.
+        """
         digest = hashlib.sha256(definition.digest.encode()).hexdigest()
+        latest, number = None, 0
         identifier = str(uuid.uuid5(_NAMESPACE, digest))
+        while self._unnamed(identifier).is_file():
+            latest, number = identifier, number + 1
+            identifier = str(uuid.uuid5(_NAMESPACE, f"{digest} {number}"))
+        if latest is not None and not even_if_identical:
+            return self.get_by_id(latest)
         path = self._unnamed(identifier)
         made = RegisteredDataset(
             id=identifier,

@@ -115,10 +115,11 @@ def create(
     what = f"{count} {'file' if count == 1 else 'files'}, {format_size(listing.total_bytes)}"
     how = "Registered" if made else "Already registered, identical:"
     typer.echo(f"{how} {registered.title} with {what}{'; description and tags are set' if updated else ''}")
-    if listing.header.hidden_count:
+    if hidden := listing.header.hidden_count:
         first = listing.header.hidden[0].path
+        how_many = "1 file is" if hidden == 1 else f"{hidden} files are"
         typer.echo(
-            f"mountd: {listing.header.hidden_count} files have names that no path can express, the first is {first!r}",
+            f"mountd: {how_many} not shown, for its name or for a directory of its name; the first is {first!r}",
             err=True,
         )
 

@@ -147,14 +147,21 @@ class AbstractDataset(PartlyAbsent):
     def saved_in(self, workspace: Home) -> Self:
         """Return it with an id that `workspace` knows, kept there if it is not yet (mountd's own name).
 
+        What was kept before is listed: where its files were changed since, it gets an id of its own.
+
         Raises:
             UserErrorException: its datastores are another workspace's.
+            AzureMLException: the files cannot be listed.
         """
         self._check_home(workspace)
         if self._registered is not None and self._home is not None and self._home.catalog == workspace.catalog:
             return self
         with as_api_errors():
-            return type(self)(self._definition, workspace, DatasetRegistry(workspace.catalog).save(self._definition))
+            registry = DatasetRegistry(workspace.catalog)
+            kept = registry.save(self._definition)
+            if _is_outdated(kept, workspace):
+                kept = registry.save(self._definition, even_if_identical=True)
+            return type(self)(self._definition, workspace, kept)
 
     def location(self) -> Location:
         """Return its files as a place for mounting and downloading (mountd's own name).

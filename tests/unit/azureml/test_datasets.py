@@ -139,6 +139,15 @@ def test_an_id_without_a_name(dataset, workspace):
     assert (dataset.id, saved.name) == (None, None)
     assert Dataset.get_by_id(workspace, saved.id).to_path() == dataset.to_path()
     assert dataset.saved_in(workspace).id == saved.id
+    storage = workspace.catalog.directory / "storage" / "workspaceblobstore"
+    for name in ("new", "newer"):
+        before = saved.to_path()
+        (storage / "d" / name).write_text("new")
+        later = dataset.saved_in(workspace)
+        assert dataset.saved_in(workspace).id == later.id != saved.id
+        assert Dataset.get_by_id(workspace, later.id).to_path() == sorted([*before, f"/{name}"])
+        assert saved.to_path() == before
+        saved = later
 
 
 def test_download(dataset, nowhere, monkeypatch):
