@@ -134,9 +134,7 @@ async def _register(
     """Register the outputs of a run that succeeded."""
     if outcome.exit_status != 0 or outcome.canceled:
         return outcome
-    failure = await Lane("registry", 1).run(
-        partial(register_outputs, job, journal.record.id, workspace=workspace, environ=environ, say=journal.say)
-    )
+    failure = await register_outputs(job, journal.record.id, workspace=workspace, environ=environ, say=journal.say)
     return outcome if failure is None else Outcome(UnsafeError.exit_code, failure)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mountd.catalog.dataset import define
 from mountd.catalog.dataset_registry import DatasetRegistry
+from mountd.catalog.packed_listing import read_listing
 from mountd.catalog.workspace import Workspace
 from mountd.errors import DeadlineError, ExistsError, NotFoundError, SetupError
 from mountd.run.environment import Mode
@@ -486,7 +487,9 @@ def test_an_output_becomes_a_dataset_and_a_dataset_an_input(node, start):
     )
     assert wait(first, timeout_s=PATIENCE_S).status == "Completed", read_log(first)
     assert "\nRegistered output 'model' as azureml:letters:1.\n" in read_log(first)
-    unnamed = DatasetRegistry(Workspace(node.directory)).save(
+    registry = DatasetRegistry(Workspace(node.directory))
+    assert list(read_listing(registry.get("letters").listing).paths()) == ["w.bin"]
+    unnamed = registry.save(
         define([f"{STORE}/paths/train/**/*.txt", f"{STORE}/paths/one/*.csv"], environ={}, cwd=node.directory)
     )
     second = start(
