@@ -22,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import trio
 
+from mountd.aio.buffers import unfilled
 from mountd.units import KIB, MIB
 
 LARGEST = 8 * MIB
@@ -162,7 +163,7 @@ class LoopHttp:
 
     async def _receive(self, sock: socket.socket, length: int, patience: "_Patience") -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used for another."""
-        buffer = memoryview(bytearray(_HEAD_ROOM + length))
+        buffer = memoryview(unfilled(_HEAD_ROOM + length))
         got, whole = 0, -1
         status, start = 0, 0
         headers: dict[bytes, bytes] = {}

@@ -7,6 +7,7 @@ import xxhash
 
 from mountd.cache.disk.entry import CELL, RUN, Run
 from mountd.cache.disk.layout import Layout
+from mountd.cache.disk.uncached import read_uncached
 from mountd.units import ByteRange
 
 
@@ -59,7 +60,9 @@ def read(layout: Layout, digest: int, runs: Sequence[Run], wanted: ByteRange) ->
     start, stop = runs[0].start, max(run.stop for run in runs)
     descriptor = os.open(layout.file(digest), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = memoryview(_read(descriptor, start, stop))
+        data = read_uncached(descriptor, start, stop)
+        if data is None:
+            data = memoryview(_read(descriptor, start, stop))
     finally:
         os.close(descriptor)
     for run in runs:
