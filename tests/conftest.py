@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 from hypothesis import HealthCheck, settings
 
+from tests.support.clients import PYTHON as CLIENTS
+
 pytest_plugins = [
     "tests.support.azurite",
     "tests.support.disk_cache",
@@ -23,8 +25,13 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave the training out where there is no PyTorch: it is no dependency, and `scripts/test --torch` brings it."""
+    """Leave out what needs software that is no dependency: `scripts/test --torch` and `--clients` bring it."""
+    absent = []
     if find_spec("torch") is None:
-        without = [item for item in items if item.get_closest_marker("torch") is None]
-        config.hook.pytest_deselected(items=[item for item in items if item not in without])
-        items[:] = without
+        absent.append("torch")
+    if not CLIENTS.exists():
+        absent.append("clients")
+    without = [item for item in items if not any(item.get_closest_marker(marker) for marker in absent)]
+    kept = set(without)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = without

@@ -32,6 +32,9 @@ _IGNORED = {
 }
 """Fields that mean nothing on one node, and what holds instead."""
 
+_OF_COMPONENT = ("command", "code", "display_name", "description", "tags", "environment_variables")
+"""What a job that azure-ai-ml's `command()` or `load_job()` made has in its component."""
+
 _FOLDER_TYPES = ("uri_folder", "mltable", "custom_model", "mlflow_model", "triton_model")
 
 
@@ -108,6 +111,8 @@ def read_job(path: Path) -> JobSpec:
     kind = value.get("type", "command")
     if kind != "command":
         raise UsageError(f"{origin}: type: {kind!r} jobs are not in this version; write a command job for each step")
+    if "component" in value:
+        value = _without_component(origin, value)
     if "command" not in value:
         raise UsageError(f"{origin}: command: is missing")
     job = _Reader(origin, convert(value, _JobYaml, origin), Path(os.path.abspath(path)).parent).job()
@@ -115,6 +120,20 @@ def read_job(path: Path) -> JobSpec:
         check_job(job)
     except UsageError as error:
         raise UsageError(f"{origin}: {error}") from None
+    return job
+
+
+def _without_component(origin: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Return a job as files have it from one as azure-ai-ml dumps it: with its command in an inline component."""
+    component = value["component"]
+    if not isinstance(component, dict):
+        raise UsageError(f"{origin}: component: registered components are not in this version; write their command:")
+    job = {name: component[name] for name in _OF_COMPONENT if name in component} | value
+    for side in ("inputs", "outputs"):  # what has no place or value of its own stands in the component alone
+        declared, given = component.get(side) or {}, value.get(side) or {}
+        if isinstance(declared, dict) and isinstance(given, dict):
+            job[side] = declared | given
+    del job["component"]
     return job
 
 
@@ -160,8 +179,7 @@ class _Reader:
         code = self._yaml.code
         if code is None:
             return None
-        if code.startswith(("azureml:./", "azureml:../", "azureml:/")):
-            code = code.removeprefix("azureml:")  # as azure-ai-ml writes a directory
+        code = _as_path(code)
         if code.startswith("git+") or code.endswith(".git"):
             raise self._refused("code", "repositories are not cloned in this version; give a directory")
         if code.startswith("azureml:") and not code.startswith("azureml://datastores/"):
@@ -176,6 +194,8 @@ class _Reader:
             where = f"inputs.{name}"
             if value is None:
                 continue  # an optional input that was not given
+            if isinstance(value, str) and value.startswith("{'type': '"):
+                raise self._refused(where, "is data that azure-ai-ml wrote as text; write its type:, path: and mode:")
             if isinstance(value, _Literal):
                 literals[name] = _text(value)
                 continue
@@ -222,9 +242,7 @@ class _Reader:
 
     def _source(self, path: str, mode: Mode) -> str:
         """Return the SOURCE that `path` is; in mode `direct` as the command is to see it."""
-        rest = path.removeprefix("azureml:")
-        if "://" in rest and not rest.startswith("//"):
-            return rest  # as azure-ai-ml writes a URL
+        path = _as_path(path)
         if mode is Mode.DIRECT and ":" not in path:
             return os.path.normpath(self._directory / path)
         return path
@@ -241,6 +259,8 @@ class _Reader:
                 raise self._refused(f"{where}.mode", "direct outputs are not in this version; use upload")
             if item.mode is None:
                 self._remarks.append(f"{where}: has no mode; it is uploaded after the command")
+            if item.version is not None:
+                self._remarks.append(f"{where}.version: has no meaning here; the dataset gets its next version")
             target = item.path
             if target is not None:
                 for template, meant in _TARGET_TEMPLATES.items():
@@ -269,6 +289,14 @@ class _Reader:
 
     def _refused(self, field: str, why: str) -> UsageError:
         return UsageError(f"{self._origin}: {field}: {why}")
+
+
+def _as_path(text: str) -> str:
+    """Return a path or URL without the `azureml:` that azure-ai-ml writes before it."""
+    rest = text.removeprefix("azureml:")
+    is_uri = "://" in rest and not rest.startswith("//")
+    is_path = rest.startswith(("./", "../")) or (rest.startswith("/") and not rest.startswith("//"))
+    return rest if is_uri or is_path else text
 
 
 _TARGET_TEMPLATES = {"${{name}}": "{run-id}", "${{output_name}}": "{output-name}"}

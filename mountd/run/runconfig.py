@@ -20,7 +20,9 @@ from mountd.run.environment import Mode
 from mountd.run.job import JobInput, JobOutput, JobSpec, ScriptCommand, ShellCommand, check_job, experiment_for
 from mountd.run.references import reference_input, reference_output
 
-_CONFIG_DIRECTORIES = {".azureml", "aml_config"}
+CONFIG_DIRECTORIES = {".azureml", "aml_config"}
+"""Where a project keeps its run configurations."""
+
 _DEFAULT_TARGET = "dataset/{run-id}/{output-name}"
 """Where Azure ML keeps an output that names no place, in the default datastore."""
 
@@ -145,7 +147,7 @@ def read_runconfig(path: Path) -> JobSpec:
     origin = str(path)
     config = convert(load_yaml(read_text(path), origin), _RunConfig, origin)
     directory = Path(os.path.abspath(path)).parent
-    project = directory.parent if directory.name in _CONFIG_DIRECTORIES else directory
+    project = directory.parent if directory.name in CONFIG_DIRECTORIES else directory
     job = _Reader(origin, config, project).job()
     try:
         check_job(job)

@@ -86,6 +86,15 @@ def test_an_evaluated_table(read):
     assert (job.inputs[0].evaluate, job.inputs[0].mode) == (True, Mode.DOWNLOAD)
 
 
+def test_what_a_component_alone_declares(read):
+    job = read(
+        "component: {command: 'x ${{inputs.n}} ${{outputs.o}}', tags: {a: b}, name: c, outputs: {o: {type: uri_file}},"
+        " inputs: {n: {type: integer, default: '3'}, d: {type: uri_folder, optional: true}}}\n"
+    )
+    assert (job.literals, job.inputs, job.tags, job.name) == ({"n": "3"}, (), {"a": "b"}, None)
+    assert [(item.name, item.is_file) for item in job.outputs] == [("o", True)]
+
+
 def test_direct_local_paths_are_absolute(read, tmp_path):
     job = read("command: 'true'\ninputs: {d: {path: ./x/../y, mode: direct}}\n")
     assert job.inputs[0].source == f"{tmp_path}/y"
@@ -96,6 +105,8 @@ def test_direct_local_paths_are_absolute(read, tmp_path):
     [
         ("command: x\ncomputee: y\n", "computee: is not a known field"),
         ("code: .\n", "command: is missing"),
+        ("component: azureml:trainer:1\n", "component: registered components are not in this version"),
+        ("component: {inputs: {}}\n", "command: is missing"),
         ("type: pipeline\njobs: {}\n", "type: 'pipeline' jobs are not in this version"),
         ("- a\n", "must hold the fields of a job"),
         ("command: x\ninputs: {a: {path: p, mood: y}}\n", "inputs.a: mood: is not a known field"),

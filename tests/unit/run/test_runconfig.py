@@ -1,15 +1,11 @@
-"""Run configurations of Azure ML's first SDK, and files as Azure's own packages write them."""
-
-from pathlib import Path
+"""Run configurations of Azure ML's first SDK."""
 
 import pytest
 
 from mountd.errors import UsageError
 from mountd.run.environment import Mode
-from mountd.run.job import ScriptCommand, ShellCommand
+from mountd.run.job import ShellCommand
 from mountd.run.job_file import read_job_file
-
-SAMPLES = Path(__file__).parent / "samples"
 
 
 @pytest.fixture
@@ -23,42 +19,6 @@ def read(tmp_path):
         return read_job_file(path)
 
     return job
-
-
-def test_what_azureml_core_writes(read, tmp_path):
-    job = read((SAMPLES / "azureml_core.runconfig").read_text())
-    store = "azureml://datastores/workspaceblobstore/paths"
-    assert (job.code, job.experiment) == (str(tmp_path / "project"), "project")
-    assert job.code_datastore == "workspaceblobstore"
-    assert isinstance(job.command, ScriptCommand)
-    assert job.command.script == "train.py"
-    assert job.command.arguments[-1] == "DatasetConsumptionConfig:input"
-    assert [(item.name, item.source, item.mode, item.path_on_compute) for item in job.inputs] == [
-        ("bar_in", f"{store}/bar", Mode.DOWNLOAD, "workspaceblobstore/data/bar"),
-        ("workspaceblobstore", f"{store}/", Mode.MOUNT, None),
-        ("input", "azureml:cifar:1", Mode.MOUNT, "/tmp/dataset"),
-    ]
-    up, out = job.outputs
-    assert (up.name, up.target, up.path_on_compute) == ("up", f"{store}/sent/", "workspaceblobstore/bar.pkl")
-    assert up.otherwise == "./bar.pkl"
-    assert (out.name, out.target, out.globs) == ("out1", f"{store}/o/{{run-id}}/{{output-name}}/", ("*.pkl",))
-    assert job.environment == {}
-    assert job.remarks == ()
-
-
-def test_what_azure_ai_ml_writes():
-    job = read_job_file(SAMPLES / "azure_ai_ml.yml")
-    assert (job.code, job.base, job.timeout_s) == ("./src", str(SAMPLES), 600)
-    assert [(item.name, item.source, item.mode) for item in job.inputs] == [
-        ("data", "azureml://datastores/workspaceblobstore/paths/train/", Mode.MOUNT),
-        ("set", "azureml:cifar:1", Mode.DIRECT),
-        ("table", "https://example.org/titanic.csv", Mode.DOWNLOAD),
-    ]
-    assert job.literals == {"epochs": "2", "flag": "1", "lr": "0.003", "word": "a text"}
-    assert [(item.name, item.target) for item in job.outputs] == [
-        ("model", "azureml://datastores/workspaceblobstore/paths/models/first/"),
-        ("rest", None),
-    ]
 
 
 def test_a_command_and_variables(read):
