@@ -41,7 +41,8 @@ class Misses:
     def __init__(self) -> None:
         self.count = 0
         self._in_use = DirectoriesInUse(trio.current_time)
-        self._directories: deque[str] = deque()
+        self._directories: deque[tuple[str, float]] = deque()
+        """Those in use, and when they are to be brought."""
         self._more = trio.Event()
 
     def note(self, version: ObjectVersion) -> None:
@@ -49,15 +50,17 @@ class Misses:
         self.count += 1
         directory = self._in_use.missed(version.key)
         if directory is not None:
-            self._directories.append(directory)
+            self._directories.append((directory, trio.current_time() + SETTLE_S))
             self._more.set()
 
     async def directory_in_use(self) -> str:
-        """Wait for a directory that is in use and has not been brought."""
+        """Wait for a directory that has been in use for `SETTLE_S` and has not been brought."""
         while not self._directories:
             self._more = trio.Event()
             await self._more.wait()
-        return self._directories.popleft()
+        directory, settled_at = self._directories.popleft()
+        await trio.sleep_until(settled_at)  # each since it is in use, not since the one before it was brought
+        return directory
 
 
 class Fill:
@@ -82,6 +85,8 @@ class Fill:
         said = f"{identity}\0{root}" if identity else secrets.token_hex()
         self._what = blake2b(said.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         self._whole = whole
+        self._missed = 0
+        """What readers had missed when everything was last brought."""
         self._send_orders, self._orders = trio.open_memory_channel[tuple[Selection, FillProgress]](1000)
         self.progress = FillProgress(state="counting" if whole else "")
         """Of all there is, or of the latest directory in use."""
@@ -122,7 +127,6 @@ class Fill:
     async def _bring_directories(self) -> None:
         while True:
             directory = await self._misses.directory_in_use()
-            await trio.sleep(SETTLE_S)
             self.progress = FillProgress(state="counting")
             await self._bring(Selection(directory=directory, deep=False), self.progress)
 
@@ -137,9 +141,8 @@ class Fill:
             match progress.state:
                 case "complete":
                     pause_s = FIRST_PAUSE_S
-                    missed = self._misses.count
                     await trio.sleep(COUNTED_EVERY_S)
-                    while self._misses.count == missed:  # noqa: ASYNC110 - a look now and then costs readers nothing
+                    while self._misses.count == self._missed:  # noqa: ASYNC110 - a look now and then costs readers nothing
                         await trio.sleep(LOOK_EVERY_S)
                 case _:
                     await trio.sleep(pause_s)
@@ -165,6 +168,7 @@ class Fill:
                 await self._tier.want(progress.taken, self._what, filling=True)
             await self._bringer.bring(selection, progress)
             if self._whole and not progress.ticket:
+                self._missed = self._misses.count  # no await since it is complete: what is missed from here on is news
                 kept = progress.taken if progress.state in {"complete", "failed"} else 0
                 await self._tier.want(kept, self._what, filling=False)
         except MountdError as error:

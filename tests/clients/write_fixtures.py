@@ -157,6 +157,12 @@ def jobs():
 
     line = "python train.py --data ${{inputs.plain}} --rate ${{inputs.rate}} --out ${{outputs.made}}"
     said = {
+        "command": line,
+        "code": "./src",
+        "inputs": every_input(),
+        "outputs": every_output(),
+        "environment": "azureml:e@latest",
+        "compute": "cpu-cluster",
         "display_name": "Shown",
         "experiment_name": "letters",
         "description": "as the package writes it",
@@ -166,12 +172,6 @@ def jobs():
     return {
         "built": command(
             name="built",
-            command=line,
-            code="./src",
-            inputs=every_input(),
-            outputs=every_output(),
-            environment="azureml:e@latest",
-            compute="cpu-cluster",
             timeout=600,
             instance_count=2,
             shm_size="2g",
@@ -180,12 +180,6 @@ def jobs():
         "anonymous": command(command="echo hello", environment="azureml:e@latest"),
         "command": CommandJob(
             name="plain",
-            command=line,
-            code="./src",
-            inputs=every_input(),
-            outputs=every_output(),
-            environment="azureml:e@latest",
-            compute="cpu-cluster",
             limits=CommandJobLimits(timeout=600),
             resources=JobResourceConfiguration(instance_count=1, shm_size="2g"),
             **said,

@@ -13,10 +13,10 @@ from mountd.errors import UnavailableError
 from mountd.modes import bring, fill
 from mountd.modes.bring import Bringer
 from mountd.modes.directories_in_use import FILES_IN_USE, TRIED_AGAIN_S, DirectoriesInUse
-from mountd.modes.fill import Fill, Misses
+from mountd.modes.fill import SETTLE_S, Fill, Misses
 from mountd.modes.fill_progress import FillProgress
 from mountd.stores.memory import MemoryStore
-from mountd.units import KIB, MIB, ByteRange
+from mountd.units import KIB, MIB, ByteRange, ETag
 from tests.support.disk_cache import open_cache
 
 QUEUE = 8 * MIB
@@ -251,6 +251,14 @@ class TestDirectories:
             await mount.until("complete")
             assert {key for key, _ in node.asked if key.startswith("a/")} == {f"a/{number}" for number in range(10)}
             assert {key for key, _ in node.asked if not key.startswith("a/")} == {"b/0", "b/1"}
+
+    async def test_each_settles_from_its_own_first_use(self, autojump_clock):
+        misses = Misses()
+        for directory in "abc":
+            for number in range(FILES_IN_USE):
+                misses.note(ObjectVersion(f"{directory}/{number}", ETag('"1"'), 1))
+        assert [await misses.directory_in_use() for _ in "abc"] == ["a", "b", "c"]
+        assert trio.current_time() == pytest.approx(SETTLE_S), "all at once, not one after the other"
 
     def test_one_that_was_named_is_left_alone_for_a_while(self):
         now = [0.0]
