@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from mountd.azureml.errors import as_api_errors
@@ -48,19 +48,41 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
                 return await one_outcome()
             raise AssertionError("nobody waits for what was cancelled")
 
+        def cancel() -> bool:
+            for told in cancels:
+                with contextlib.suppress(trio.RunFinishedError):
+                    told()
+            return bool(cancels)
+
         # The thread has a loop already: trio's, or asyncio's with handlers of signals, which trio would keep from it.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            future = pool.submit(to_the_end, one_outcome_elsewhere)
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                while not cancels and not future.done():
-                    with contextlib.suppress(TimeoutError):
-                        future.exception(_LOOK_EVERY_S)
-                for cancel in cancels:
-                    with contextlib.suppress(trio.RunFinishedError):
-                        cancel()
-                raise  # once the pool has seen the end of it
+        return _in_a_thread(lambda: to_the_end(one_outcome_elsewhere), cancel)
+
+
+def _in_a_thread(call: Callable[[], T], cancel: Callable[[], bool]) -> T:
+    """Return what `call` does in a thread of its own; Ctrl-C waits for its end.
+
+    Args:
+        call: what to do.
+        cancel: makes `call` end early; False: it has not come so far that it could be told.
+    """
+    import outcome  # noqa: PLC0415 - importing the API is light
+
+    future: Future[outcome.Outcome[T]] = Future()
+
+    def work() -> None:
+        if future.set_running_or_notify_cancel():
+            future.set_result(outcome.capture(call))
+
+    try:
+        threading.Thread(target=work, name="mountd").start()
+        return future.result().unwrap()
+    except KeyboardInterrupt:
+        # It may come at any line, also between the thread's first step and the end of `start`.
+        if not future.cancel():
+            while not cancel() and not future.done():
+                wait([future], _LOOK_EVERY_S)
+            wait([future])
+        raise
 
 
 def _signals_are_taken() -> bool:

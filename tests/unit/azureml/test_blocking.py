@@ -75,3 +75,33 @@ def test_ctrl_c_cancels_and_gives_everything_back(host):
     with pytest.raises(KeyboardInterrupt):
         host(lambda: blocking.run(work))
     assert given_back.is_set()
+
+
+@pytest.mark.parametrize("runs_first", [True, False])
+def test_ctrl_c_while_the_thread_is_being_started_leaves_nothing_behind(monkeypatch, runs_first):
+    begun, given_back = threading.Event(), threading.Event()
+    start = threading.Thread.start
+    held = []
+
+    async def work():
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            given_back.set()
+
+    def interrupted(thread):
+        if runs_first:
+            start(thread)
+            assert begun.wait(20)
+        else:
+            held.append(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        in_trio(lambda: blocking.run(work))
+    for thread in held:
+        start(thread)
+        thread.join(20)
+    assert begun.is_set() == given_back.is_set() == runs_first
