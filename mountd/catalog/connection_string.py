@@ -33,6 +33,18 @@ class ConnectionString:
         """The Blob service's URL, without a trailing slash."""
         return self.blob_endpoint or account_url(self.protocol, self.endpoint_suffix, self.account_name)
 
+    @property
+    def datastore_endpoint(self) -> tuple[str, str] | None:
+        """`protocol` and `endpoint` of a datastore in this account; None if it cannot say them: a custom domain."""
+        if self.blob_endpoint is None:
+            return self.protocol, self.endpoint_suffix
+        protocol, _, rest = self.blob_endpoint.partition("://")
+        host = rest.partition("/")[0]
+        for endpoint in (host.partition(".blob.")[2], host):
+            if endpoint and account_url(protocol, endpoint, self.account_name) == self.blob_endpoint:
+                return protocol, endpoint
+        return None
+
 
 def parse_connection_string(text: str, origin: str) -> ConnectionString:
     """Return the parts of `text`; `origin` names where it came from in errors.
@@ -71,11 +83,22 @@ def parse_connection_string(text: str, origin: str) -> ConnectionString:
 
 def account_of(environ: Mapping[str, str]) -> str | None:
     """Return the account of `$AZURE_STORAGE_CONNECTION_STRING`, None if it is unset or names none."""
+    parsed = _of_environment(environ)
+    return None if parsed is None else parsed.account_name
+
+
+def endpoint_of(environ: Mapping[str, str], account_name: str) -> tuple[str, str] | None:
+    """Return `protocol` and `endpoint` of a datastore in `account_name`, if the variable says where that account is."""
+    parsed = _of_environment(environ)
+    return None if parsed is None or parsed.account_name != account_name else parsed.datastore_endpoint
+
+
+def _of_environment(environ: Mapping[str, str]) -> ConnectionString | None:
     text = environ.get(VARIABLE)
     if not text:
         return None
     try:
-        return parse_connection_string(text, VARIABLE).account_name
+        return parse_connection_string(text, VARIABLE)
     except UsageError:
         return None
 

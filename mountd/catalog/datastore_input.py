@@ -5,13 +5,14 @@ Reads files; secrets come as text that the caller took from the environment or s
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from mountd.catalog.connection_string import ConnectionString, parse_connection_string
+from mountd.catalog.connection_string import ConnectionString, endpoint_of, parse_connection_string
 from mountd.catalog.credentials import Credentials, is_account_key, is_sas
 from mountd.catalog.datastore import check_datastore, decode_datastore
 from mountd.catalog.datastore_kinds import BlobDatastore, Datastore, FileDatastore, LocalDatastore
@@ -102,10 +103,13 @@ def datastore_from_file(file: Path, *, name: str | None, secret: Secret | None) 
     return _completed(decode_datastore(value, origin), secret, file.absolute().parent, origin)
 
 
-def datastore_from_words(words: DatastoreWords, *, secret: Secret | None, cwd: Path) -> Datastore:
+def datastore_from_words(
+    words: DatastoreWords, *, secret: Secret | None, environ: Mapping[str, str], cwd: Path
+) -> Datastore:
     """Return the datastore that `words` describe; a local one's relative path starts at `cwd`.
 
-    What a connection string says beside its secret fills in what `words` leave out.
+    What a connection string says beside its secret fills in what `words` leave out. Where nobody says endpoint or
+    protocol, `$AZURE_STORAGE_CONNECTION_STRING` does, if it is for the same account.
 
     Raises:
         UsageError: a word is missing, wrong, or does not belong to the type.
@@ -119,7 +123,9 @@ def datastore_from_words(words: DatastoreWords, *, secret: Secret | None, cwd: P
         raise UsageError(f"--type: {words.type}: must be azure_blob or local; any other kind is described by --file")
     parsed = secret.connection_string if secret and words.type == "azure_blob" else None
     if parsed is not None:
-        words = _filled(words, parsed)
+        words = _filled(words, parsed, secret.origin if secret else "")
+    elif words.type == "azure_blob":
+        words = _placed(words, environ)
     fields = {key: value for key, value in asdict(words).items() if value is not None}
     needed = _NEEDED[fields["type"]]
     for key in needed:
@@ -131,18 +137,24 @@ def datastore_from_words(words: DatastoreWords, *, secret: Secret | None, cwd: P
     return _completed(decode_datastore(fields, f"datastore {words.name}"), secret, cwd, f"datastore {words.name}")
 
 
-def _filled(words: DatastoreWords, parsed: ConnectionString) -> DatastoreWords:
-    protocol, endpoint = parsed.protocol, parsed.endpoint_suffix
-    if parsed.blob_endpoint is not None:
-        protocol, _, rest = parsed.blob_endpoint.partition("://")
-        host = rest.partition("/")[0]
-        endpoint = host.partition(".blob.")[2] or host
-    return replace(
-        words,
-        account_name=words.account_name or parsed.account_name,
-        endpoint=words.endpoint or endpoint,
-        protocol=words.protocol or protocol,
-    )
+def _filled(words: DatastoreWords, parsed: ConnectionString, origin: str) -> DatastoreWords:
+    words = replace(words, account_name=words.account_name or parsed.account_name)
+    if words.endpoint and words.protocol:
+        return words
+    found = parsed.datastore_endpoint
+    if found is None:
+        raise UsageError(
+            f"{origin}: its BlobEndpoint does not begin with the account's name, which that of a datastore does; "
+            "give --endpoint and --protocol"
+        )
+    return replace(words, endpoint=words.endpoint or found[1], protocol=words.protocol or found[0])
+
+
+def _placed(words: DatastoreWords, environ: Mapping[str, str]) -> DatastoreWords:
+    found = endpoint_of(environ, words.account_name or "")
+    if found is None or words.endpoint or words.protocol:
+        return words
+    return replace(words, endpoint=found[1], protocol=found[0])
 
 
 def _with_missing_secret(value: dict[str, Any], secret: Secret) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def datastore_add(
         path=None if path is None else str(path),
     )
     if file is None:
-        datastore = datastore_from_words(words, secret=secret, cwd=Path.cwd())
+        datastore = datastore_from_words(words, secret=secret, environ=os.environ, cwd=Path.cwd())
     elif words == DatastoreWords(name=name):
         datastore = datastore_from_file(file, name=name, secret=secret)
     else:

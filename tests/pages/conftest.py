@@ -88,10 +88,10 @@ def notebook(mountd):
 
 
 @pytest.fixture
-def emulated(azurite_container):
-    """The placeholders of a Blob datastore in the emulator."""
-    host = azurite_container.account_url.removeprefix("http://").partition("/")[0]
-    return {"account": ACCOUNT, "key": KEY, "host": host}
+def emulated(notebook, azurite_url):
+    """The placeholders of a Blob datastore; the environment says that their account is an emulator's."""
+    notebook.mountd.environ["AZURE_STORAGE_CONNECTION_STRING"] = f"AccountName={ACCOUNT};BlobEndpoint={azurite_url}"
+    return {"account": ACCOUNT, "key": KEY}
 
 
 @pytest.fixture

@@ -12,14 +12,12 @@ from azureml.core import Workspace, Datastore
 
 ws = Workspace.from_config()
 """
-# The account lies in an emulator: protocol and endpoint are its placeholders.
 REGISTER_BLOB = """
 datastore = Datastore.register_azure_blob_container(workspace=ws,
                                                     datastore_name='<name>',
                                                     container_name='<container>',
                                                     account_name='<account>',
                                                     account_key='<key>',
-                                                    protocol='http', endpoint='<host>',
                                                     create_if_not_exists=True)
 """
 
@@ -98,8 +96,7 @@ datastore.download(target_path='<local>',
         + REGISTER_BLOB.replace("<name>", "store")
         .replace("<container>", "pages-store")
         .replace("<account>", emulated["account"])
-        .replace("<key>", emulated["key"])
-        .replace("<host>", emulated["host"]),
+        .replace("<key>", emulated["key"]),
         after="assert isinstance(datastore, AzureBlobDatastore)",
         source="data",
         target="your/path",

@@ -27,7 +27,7 @@ def uploaded(notebook, emulated, azurite_container):
         account_name=emulated["account"],
         container_name=azurite_container.name,
         protocol="http",
-        endpoint=emulated["host"],
+        endpoint=azurite_container.account_url.split("/")[2],
         credentials=Credentials(account_key=emulated["key"]),
     )
     Workspace(notebook.directory).add(default, overwrite=True)

@@ -5,6 +5,7 @@ to be made there. `Datastore` itself has no instances: it answers with the class
 """
 
 import logging
+import os
 from typing import Any, TypeVar
 
 from mountd.azureml.absent import PartlyAbsent, absent
@@ -17,6 +18,7 @@ from mountd.azureml.data.azure_sql_database_datastore import AzureSqlDatabaseDat
 from mountd.azureml.data.azure_storage_datastore import AzureBlobDatastore, AzureFileDatastore
 from mountd.azureml.data.kinds import datastore_object
 from mountd.azureml.errors import UserErrorException, as_api_errors
+from mountd.catalog.connection_string import endpoint_of
 from mountd.catalog.datastore import BlobDatastore, decode_datastore
 from mountd.catalog.datastore import Datastore as Record
 from mountd.errors import ExistsError
@@ -69,6 +71,8 @@ class Datastore(PartlyAbsent):
     ) -> AzureBlobDatastore:
         """Register a Blob container, and make it in the account if `create_if_not_exists`.
 
+        Without `protocol` and `endpoint`, those of `$AZURE_STORAGE_CONNECTION_STRING` if it is for this account: an
+        emulator's, for instance.
         `blob_cache_timeout` is seconds. What only Azure's own service could act upon is taken and left: validation,
         access of the workspace, subscription and resource group.
 
@@ -77,6 +81,8 @@ class Datastore(PartlyAbsent):
             AzureMLException: the container could not be made.
         """
         del skip_validation, grant_workspace_access, subscription_id, resource_group
+        if protocol is None and endpoint is None:
+            protocol, endpoint = endpoint_of(os.environ, account_name) or (None, None)
         record = _record(
             "azure_blob",
             name=datastore_name,

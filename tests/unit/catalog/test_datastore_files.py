@@ -256,13 +256,13 @@ class TestWords:
     BLOB_WITH_PATH = replace(BLOB, path="/")
 
     def test_blob(self, tmp_path):
-        datastore = datastore_from_words(self.BLOB, secret=None, cwd=tmp_path)
+        datastore = datastore_from_words(self.BLOB, secret=None, environ={}, cwd=tmp_path)
         assert datastore == BlobDatastore(name="s", account_name="acct", container_name="data")
 
     def test_local(self, tmp_path):
         (tmp_path / "d").mkdir()
         words = DatastoreWords(name="S", type="local", path="d")
-        assert datastore_from_words(words, secret=None, cwd=tmp_path) == LocalDatastore(
+        assert datastore_from_words(words, secret=None, environ={}, cwd=tmp_path) == LocalDatastore(
             name="s", path=str(tmp_path / "d")
         )
 
@@ -283,7 +283,7 @@ class TestWords:
     )
     def test_wrong_words(self, tmp_path, words, part):
         with pytest.raises(UsageError) as caught:
-            datastore_from_words(words, secret=None, cwd=tmp_path)
+            datastore_from_words(words, secret=None, environ={}, cwd=tmp_path)
         assert part in caught.value.message
 
     @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ class TestWords:
     )  # fmt: skip
     def test_secrets_are_told_apart(self, tmp_path, text, credentials):
         secret = Secret(text=text, origin="$VAR")
-        datastore = datastore_from_words(self.BLOB, secret=secret, cwd=tmp_path)
+        datastore = datastore_from_words(self.BLOB, secret=secret, environ={}, cwd=tmp_path)
         assert datastore.credentials == credentials
         assert "hunter2" not in repr(secret)
         assert KEY not in repr((secret, datastore))
@@ -321,7 +321,7 @@ class TestWords:
     )
     def test_wrong_secrets(self, tmp_path, text, part):
         with pytest.raises(MountdError) as caught:
-            datastore_from_words(self.BLOB, secret=Secret(text=text, origin="$VAR"), cwd=tmp_path)
+            datastore_from_words(self.BLOB, secret=Secret(text=text, origin="$VAR"), environ={}, cwd=tmp_path)
         assert part in caught.value.message.replace("$VAR: credentials.", "$VAR.")
         assert "hunter2" not in caught.value.message
         assert KEY not in caught.value.message
@@ -339,16 +339,42 @@ class TestWords:
     )  # fmt: skip
     def test_a_connection_string_says_where(self, tmp_path, text, url, credential):
         words = DatastoreWords(name="s", type="azure_blob", container_name="data")
-        datastore = datastore_from_words(words, secret=Secret(text=text, origin="$VAR"), cwd=tmp_path)
+        datastore = datastore_from_words(words, secret=Secret(text=text, origin="$VAR"), environ={}, cwd=tmp_path)
         assert datastore.account_url == url
         if credential:
             assert datastore.credentials == Credentials(account_key=credential)
 
+    @pytest.mark.parametrize(
+        ("text", "words", "url"),
+        [
+            ("UseDevelopmentStorage=true", {"account_name": "devstoreaccount1"}, "http://127.0.0.1:10000/devstoreaccount1"),
+            ("UseDevelopmentStorage=true", {}, "https://acct.blob.core.windows.net"),
+            ("AccountName=acct;BlobEndpoint=http://[::1]:99/acct/", {}, "http://[::1]:99/acct"),
+            ("AccountName=acct;BlobEndpoint=http://[::1]:99/acct/", {"endpoint": "x.net"}, "https://acct.blob.x.net"),
+            ("AccountName=acct;BlobEndpoint=http://[::1]:99/acct/", {"protocol": "http"},
+             "http://acct.blob.core.windows.net"),
+            ("AccountName=acct;BlobEndpoint=https://data.example.com", {}, "https://acct.blob.core.windows.net"),
+            ("hunter2", {}, "https://acct.blob.core.windows.net"),
+        ],
+    )  # fmt: skip
+    def test_the_environments_connection_string_says_where_an_account_is(self, tmp_path, text, words, url):
+        environ = {"AZURE_STORAGE_CONNECTION_STRING": text}
+        datastore = datastore_from_words(replace(self.BLOB, **words), secret=None, environ=environ, cwd=tmp_path)
+        assert datastore.account_url == url
+        assert datastore.credentials is None
+
+    def test_a_domain_of_ones_own_is_no_datastores(self, tmp_path):
+        secret = Secret(text=f"AccountName=acct;AccountKey={KEY};BlobEndpoint=https://data.example.com", origin="$VAR")
+        with pytest.raises(UsageError, match=r"\$VAR: its BlobEndpoint does not begin with .* give --endpoint"):
+            datastore_from_words(self.BLOB, secret=secret, environ={}, cwd=tmp_path)
+        words = replace(self.BLOB, endpoint="core.windows.net", protocol="https")
+        datastore = datastore_from_words(words, secret=secret, environ={}, cwd=tmp_path)
+        assert datastore.account_url == "https://acct.blob.core.windows.net"
+
     def test_a_local_one_takes_no_secret(self, tmp_path):
+        words = DatastoreWords(name="s", type="local", path="/")
         with pytest.raises(UsageError, match="takes no credential"):
-            datastore_from_words(
-                DatastoreWords(name="s", type="local", path="/"), secret=Secret(text=KEY, origin="$VAR"), cwd=tmp_path
-            )
+            datastore_from_words(words, secret=Secret(text=KEY, origin="$VAR"), environ={}, cwd=tmp_path)
 
 
 def test_checks_hold_for_values_made_in_code():
