@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from mountd.catalog.workspace import Workspace
-from mountd.errors import DeadlineError, MountdError, SetupError
-from mountd.run.job import JobSpec, check_job
+from mountd.errors import DeadlineError, MountdError, NotFoundError, SetupError
+from mountd.run.job import JobSpec, ScriptCommand, check_job
 from mountd.run.job_plan import CODE, command_text, input_records, output_records
 from mountd.run.journal import Journal, make_identifier
 from mountd.run.log_tail import LogTail
@@ -45,7 +45,7 @@ def begin(job: JobSpec, workspace: Workspace) -> Journal:
     Raises:
         UsageError: a name in `job` cannot be used, or the code cannot be read.
         ExistsError: there is a run of that name.
-        NotFoundError: there is no such code.
+        NotFoundError: there is no such code, or the script is not in it.
         MountdError: the workspace cannot be written to.
     """
     check_job(job)
@@ -71,11 +71,32 @@ def begin(job: JobSpec, workspace: Workspace) -> Journal:
         else:
             code = Path(job.base) / job.code.removeprefix("file://")
             copy_code(code, target, leave_out=journal.directory.parent)
+        _check_script(job, target)
     except BaseException:
         journal.close()
         shutil.rmtree(journal.directory, ignore_errors=True)  # no run: nothing of it is left
         raise
     return journal
+
+
+def _check_script(job: JobSpec, copy: Path) -> None:
+    """See that the script is in the `copy` of the code; where the code lies in storage, the run will.
+
+    Raises:
+        NotFoundError: it is not.
+    """
+    if not isinstance(job.command, ScriptCommand) or (job.code is not None and is_remote_code(job.code)):
+        return
+    script = job.command.script
+    if (copy / script).is_file():
+        return
+    missing = f"{script} script path doesn't exist. "  # Azure ML's words
+    if job.code is None:
+        raise NotFoundError(f"{missing}The run has no source directory; name one, or write the whole path.")
+    code = Path(job.base) / job.code.removeprefix("file://")
+    if code.joinpath(script).is_file():
+        raise NotFoundError(f"{missing}It is in the source directory {code}, whose ignore file leaves it out.")
+    raise NotFoundError(f"{missing}The script should be inside the source directory {code}.")
 
 
 def submit(job: JobSpec, workspace: Workspace, environ: Mapping[str, str] | None = None) -> Path:

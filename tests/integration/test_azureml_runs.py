@@ -122,7 +122,7 @@ print('globs', train('other', source_globs='*.pt').wait_for_completion(show_outp
     assert "\nglobs Completed\n" in out
 
 
-def test_a_run_that_fails(run):
+def test_a_run_that_fails(mountd, run):
     out = run(
         """
 failed = experiment.submit(ScriptRunConfig('code', 'fail.py'))
@@ -141,9 +141,23 @@ try:
     experiment.submit(ScriptRunConfig('nowhere', 'fail.py'))
 except UserErrorException as error:
     print(error.message)
+open('code/.amlignore', 'w').write('secret.py\\n')
+open('code/secret.py', 'w').close()
+for directory, script in (('code', 'missing.py'), ('code', 'secret.py'), (None, 'fail.py')):
+    try:
+        experiment.submit(ScriptRunConfig(directory, script))
+    except UserErrorException as error:
+        print(error.message)
 """
     )
-    failed, status, missing, nowhere = out.splitlines()
+    failed, status, missing, nowhere, *scripts = out.splitlines()
+    code = mountd.directory / "code"
+    assert scripts == [
+        f"missing.py script path doesn't exist. The script should be inside the source directory {code}.",
+        f"secret.py script path doesn't exist. It is in the source directory {code}, whose ignore file leaves it out.",
+        "fail.py script path doesn't exist. The run has no source directory; name one, or write the whole path.",
+    ]
+    assert mountd.run("runs", "list", check=0).stdout.count("runs_") == 2  # what cannot be submitted leaves nothing
     assert " ended as Failed: " in failed
     assert status == "3"
     assert "input 'input__" in missing
