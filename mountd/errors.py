@@ -6,6 +6,7 @@ MountdError                       exit 1  EIO
 │   └── IsDirectoryError          exit 3  EISDIR      a file was needed and a directory is there
 ├── DeniedError                   exit 4  EACCES      credentials missing, wrong, or not enough
 ├── UnavailableError              exit 5  EIO         the store is unreachable, throttles or fails; worth a retry
+│   ├── UnreachableError          exit 5  EIO         no connection to the store comes about at all
 │   └── DeadlineError             exit 5  EIO         the time allowed for all tries is over
 ├── NoRoomError                   exit 5  ENOSPC      memory or disk does not allow it
 ├── ChangedError                  exit 5  ESTALE      the object is no longer the version that was asked for
@@ -92,6 +93,10 @@ class UnavailableError(MountdError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class UnreachableError(UnavailableError):
+    """No connection comes about: it is refused, or the host's name is not known."""
 
 
 class DeadlineError(UnavailableError):

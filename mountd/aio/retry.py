@@ -2,9 +2,11 @@
 
 A try that raises a retryable `MountdError` is repeated after a pause that doubles up to a ceiling and is spread at
 random over the upper half of it, never shorter than what the store asked for, until the deadline for all tries
-together is over.
+together is over. Where nothing ever answered and connections are refused, or nobody knows the name, a mistake in the
+address is likelier than an outage: whoever asks first may give that up sooner.
 """
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,9 +14,12 @@ from typing import TypeVar
 
 import trio
 
-from mountd.errors import DeadlineError, MountdError, UnavailableError
+from mountd.errors import DeadlineError, MountdError, UnavailableError, UnreachableError
 
 T = TypeVar("T")
+
+UNREACHED_S = 10.0
+"""Long enough for a machine whose network just starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,8 @@ class RetryPolicy:
     deadline_s: float = 60.0
     first_pause_s: float = 0.1
     longest_pause_s: float = 8.0
+    unreached_s: float = math.inf
+    """A shorter deadline for where no connection ever came about; `UNREACHED_S` where a person waits for the answer."""
 
     def pause_s(self, failures: int, error: MountdError, draw: float) -> float:
         """Return the pause after the `failures`-th failure; `draw` is uniform in [0, 1)."""
@@ -38,6 +45,7 @@ async def retrying(
     what: str,
     policy: RetryPolicy,
     on_retry: Callable[[MountdError, float], None] | None = None,
+    reached: Callable[[], bool] = lambda: True,
 ) -> T:
     """Return the result of the first `attempt` that does not fail in a retryable way.
 
@@ -46,12 +54,14 @@ async def retrying(
         what: names the request in the error, without secrets.
         policy: pauses and deadline.
         on_retry: told about each failure that is tried again and the pause before it.
+        reached: whether the other side ever answered; asked after an `UnreachableError`.
 
     Raises:
         DeadlineError: the deadline is over; the last failure is its cause.
         MountdError: whatever a try raised that is not worth another.
     """
-    deadline = trio.current_time() + policy.deadline_s
+    began = trio.current_time()
+    deadline = began + policy.deadline_s
     failures = 0
     last: MountdError | None = None
     while True:
@@ -67,7 +77,10 @@ async def retrying(
             raise DeadlineError(f"{what}: gave up after {policy.deadline_s:g} s: {cause.message}") from last
         failures += 1
         pause = policy.pause_s(failures, last, random.random())  # noqa: S311 - jitter, not a secret
-        if trio.current_time() + pause >= deadline:
+        until = deadline
+        if isinstance(last, UnreachableError) and not reached():
+            until = min(deadline, began + policy.unreached_s)
+        if trio.current_time() + pause >= until:
             raise DeadlineError(f"{what}: gave up after {failures} tries: {last.message}") from last
         if on_retry is not None:
             on_retry(last, pause)

@@ -10,12 +10,13 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import trio
 
-from mountd.aio.retry import RetryPolicy
+from mountd.aio.retry import UNREACHED_S, RetryPolicy
 from mountd.aio.threads import Lane
 from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, write_file
 from mountd.catalog.dataset_yaml import RegisteredDataset
@@ -117,7 +118,8 @@ async def is_outdated(
 
 
 async def _list(spec: DatasetSpec, policy: RetryPolicy | None, progress: Callable[[int], None] | None) -> bytes:
-    stores = [open_store(member, policy=policy) for member in spec.stores]
+    asked_first = replace(policy or RetryPolicy(), unreached_s=UNREACHED_S)
+    stores = [open_store(member, policy=asked_first) for member in spec.stores]
     try:
         return await list_dataset(spec, stores, progress=progress)
     finally:

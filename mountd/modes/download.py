@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from mountd.aio.retry import RetryPolicy
+from mountd.aio.retry import UNREACHED_S, RetryPolicy
 from mountd.aio.threads import Lane
 from mountd.catalog.model import LocalSpec, Location
 from mountd.errors import UsageError
@@ -54,7 +54,7 @@ async def download(
                 f"download {printable(location.source)}: {target} lies inside it, and would be copied into itself; "
                 "choose another target"
             )
-    store, listing = await open_place(location, RetryPolicy())
+    store, listing = await open_place(location, RetryPolicy(unreached_s=UNREACHED_S))
     progress.watch(store.in_flight)
     try:
         report = await download_tree(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from mountd.aio.retry import RetryPolicy
+from mountd.aio.retry import UNREACHED_S, RetryPolicy
 from mountd.cache.allocator import reuse_buffers
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.version import Fetch, ObjectVersion
@@ -181,7 +181,7 @@ def _spare_collections() -> None:
 
 async def _rooted(store: GuardedStore, path: str, deadline_s: float) -> tuple[Store, str]:
     """Return the store to show and the key of its root; a single object becomes a store of its own."""
-    first_questions = RetryPolicy(deadline_s=min(OPEN_WITHIN_S, deadline_s))
+    first_questions = RetryPolicy(deadline_s=min(OPEN_WITHIN_S, deadline_s), unreached_s=UNREACHED_S)
     if await probe(store.within(first_questions), path) == "file":
         return SingleObjectStore(store, path), ""
     return store, path

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from mountd.aio.retry import RetryPolicy
+from mountd.aio.retry import UNREACHED_S, RetryPolicy
 from mountd.aio.threads import Lane
 from mountd.catalog.model import DatasetSpec, LocalSpec, Location
 from mountd.errors import ReadOnlyError, UsageError
@@ -56,7 +56,7 @@ async def upload(
         )
     if isinstance(location.store, LocalSpec):
         leave_out = await Lane("paths", 1).run(_target_directory, location, location.store, source)
-    store = open_store(location.store, policy=RetryPolicy())
+    store = open_store(location.store, policy=RetryPolicy(unreached_s=UNREACHED_S))
     progress.watch(store.in_flight)
     try:
         return await upload_tree(

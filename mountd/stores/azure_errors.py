@@ -18,6 +18,7 @@ from mountd.errors import (
     MountdError,
     NotFoundError,
     UnavailableError,
+    UnreachableError,
     UsageError,
 )
 from mountd.stores.azure_place import Place
@@ -29,8 +30,8 @@ _FAULTS = (  # what obstore's debug text says, in the order of looking, and what
     ("IncompleteBody", CorruptError, "the answer broke off"),
     ("NotPartial", CorruptError, "the service did not answer with the range asked for"),
     ("Requested ", CorruptError, "the service answered with another range than asked for"),
-    ("dns error", UnavailableError, "its name is not known; check the account name and the network"),
-    ("ConnectionRefused", UnavailableError, "it refuses connections; check the endpoint"),
+    ("dns error", UnreachableError, "its name is not known; check the account name and the network"),
+    ("ConnectionRefused", UnreachableError, "it refuses connections; check the endpoint"),
     ("certificate", UnavailableError, "its TLS certificate is not trusted; check the endpoint and the machine's clock"),
     ("kind: Timeout", UnavailableError, "it does not answer in time"),
     ("TimedOut", UnavailableError, "it does not answer in time"),
@@ -128,22 +129,25 @@ def from_obstore(what: str, place: Place, error: Exception) -> MountdError:
         return _not_found(what, place, None)
     for sign, kind, meaning in _FAULTS:
         if sign in text:
-            if kind is CorruptError:
-                return CorruptError(f"{what}: {meaning}")
-            return UnavailableError(f"{what}: cannot reach {place.host}: {meaning}")
+            where = "" if kind is CorruptError else f"cannot reach {place.host}: "
+            return kind(f"{what}: {where}{meaning}")
     return UnavailableError(f"{what}: the connection to {place.host} failed")
 
 
-def why_unreachable(error: Exception) -> str:
+def no_connection(what: str, place: Place, error: Exception) -> UnavailableError:
     """Return why the SDK got no connection; one of some fixed texts, since its own holds the URL."""
-    text = str(error)
+    why, kind = _why_unreachable(str(error))
+    return kind(f"{what}: cannot reach {place.host}: {why}")
+
+
+def _why_unreachable(text: str) -> tuple[str, type[UnavailableError]]:
     if "Name or service not known" in text or "NameResolutionError" in text or "getaddrinfo" in text:
-        return "its name is not known; check the account name and the network"
+        return "its name is not known; check the account name and the network", UnreachableError
     if "Connection refused" in text:
-        return "it refuses connections; check the endpoint"
+        return "it refuses connections; check the endpoint", UnreachableError
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "its TLS certificate is not trusted; check the endpoint and the machine's clock"
-    return "the connection failed; check the endpoint and the network"
+        return "its TLS certificate is not trusted; check the endpoint and the machine's clock", UnavailableError
+    return "the connection failed; check the endpoint and the network", UnavailableError
 
 
 def retry_after_s(value: str | None, value_ms: str | None = None) -> float | None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from mountd.catalog.model import AccountKey, BlobSpec, Sas
 from mountd.errors import CorruptError, DeniedError, MountdError, UnavailableError
-from mountd.stores.azure_errors import from_answer, retry_after_s, why_unreachable
+from mountd.stores.azure_errors import from_answer, no_connection, retry_after_s
 from mountd.stores.azure_listing import http_date_ns
 from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
 from mountd.stores.base import ObjectInfo
@@ -115,7 +115,7 @@ class AzureRest:
                 f"{what}: {self._place.credential} for '{self._place.account}' is malformed; check it"
             )
         except azure.ServiceRequestError as error:
-            failure = UnavailableError(f"{what}: cannot reach {self._place.host}: {why_unreachable(error)}")
+            failure = no_connection(what, self._place, error)
         except azure.AzureError as error:
             if "IncompleteRead" in str(error):
                 failure = CorruptError(f"{what}: the answer broke off")

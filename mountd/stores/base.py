@@ -63,6 +63,8 @@ class Capabilities:
     """`put` and `begin_upload` work."""
     page_limit: int
     """Most entries a page can hold."""
+    lists_by_asking: bool = True
+    """A page is an answer of the store's server; false where the names are known beforehand."""
 
 
 class Upload(Protocol):

@@ -5,6 +5,7 @@ checked against what was asked: bytes missing are a `CorruptError` (and tried ag
 `ChangedError`, so that whoever reads above may rely on the rules of `stores.base`.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
@@ -12,7 +13,15 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from mountd.aio.retry import RetryPolicy, retrying
-from mountd.errors import ChangedError, CorruptError, ExistsError, MountdError, NotFoundError, UnavailableError
+from mountd.errors import (
+    ChangedError,
+    CorruptError,
+    ExistsError,
+    MountdError,
+    NotFoundError,
+    UnavailableError,
+    UnreachableError,
+)
 from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, Store, Upload
 from mountd.units import ETag
 
@@ -20,6 +29,12 @@ T = TypeVar("T")
 
 SLOW_AFTER_S = 1.0
 """A call that runs for longer is worth a line in `mountd status`."""
+TELL_AFTER_S = 5.0
+"""A call that fails for longer is worth a warning; where nothing ever answered, it is at once."""
+TELL_EVERY_S = 30.0
+"""One warning of a store in this time: they are many calls and one trouble."""
+
+_log = logging.getLogger(__name__)  # not a program's logger: scripts that use the Python API see the warning as well
 
 
 class InFlight(NamedTuple):
@@ -54,6 +69,8 @@ class GuardedStore:
         self._inner = inner
         self._policy = policy
         self._running: set[_Running] = set()
+        self._reached = False
+        self._quiet_until = 0.0
         self.calls: Counter[str] = Counter()
         """Calls by operation, each counted once however often it was tried."""
         self.requests = 0
@@ -178,6 +195,7 @@ class GuardedStore:
 
     async def call(self, operation: str, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Run `attempt` under the policy, counted and shown as `operation` on `name`."""
+        asks = operation != "list" or self.capabilities.lists_by_asking
         self.calls[operation] += 1
         running = _Running(operation, name)
 
@@ -186,17 +204,37 @@ class GuardedStore:
             self.requests += 1
             if running.tries > 1:
                 self.retries += 1
-            return await attempt()
+            try:
+                outcome = await attempt()
+            except MountdError as error:
+                self._reached = self._reached or (asks and not isinstance(error, UnreachableError))
+                raise
+            self._reached = self._reached or asks
+            return outcome
 
         self._running.add(running)
         try:
-            return await retrying(counted, what=f"{operation} {self.name}/{name}", policy=self._policy)
+            return await retrying(
+                counted,
+                what=f"{operation} {self.name}/{name}",
+                policy=self._policy,
+                on_retry=lambda error, _: self._tell(running, error),
+                reached=lambda: self._reached,
+            )
         except MountdError as error:
             if not _is_an_answer(error):
                 self.errors += 1
             raise
         finally:
             self._running.discard(running)
+
+    def _tell(self, running: _Running, error: MountdError) -> None:
+        """Warn of a call that is tried again, early enough for whoever waits to see that an address is wrong."""
+        now = trio.current_time()
+        if now < self._quiet_until or (self._reached and now - running.started < TELL_AFTER_S):
+            return
+        self._quiet_until = now + TELL_EVERY_S
+        _log.warning("%s; trying again", error.message)
 
 
 def _is_an_answer(error: MountdError) -> bool:

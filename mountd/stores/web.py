@@ -64,7 +64,7 @@ class WebStore:
     @property
     def capabilities(self) -> Capabilities:
         """What the store can do."""
-        return Capabilities(writable=False, page_limit=self._page_limit)
+        return Capabilities(writable=False, page_limit=self._page_limit, lists_by_asking=False)
 
     async def list_page(self, directory: str, marker: str | None = None, *, limit: int | None = None) -> Page:
         """Return a page of the direct children of `directory`."""

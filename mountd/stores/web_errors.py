@@ -14,6 +14,7 @@ from mountd.errors import (
     MountdError,
     NotFoundError,
     UnavailableError,
+    UnreachableError,
     UsageError,
 )
 from mountd.stores.azure_errors import retry_after_s
@@ -56,9 +57,9 @@ def from_failure(what: str, host: str, error: Exception) -> MountdError:
     if isinstance(error, TimeoutError):
         return UnavailableError(f"{what}: cannot reach {host}: it does not answer in time")
     if isinstance(error, socket.gaierror):
-        return UnavailableError(f"{what}: cannot reach {host}: its name is not known; check it and the network")
+        return UnreachableError(f"{what}: cannot reach {host}: its name is not known; check it and the network")
     if isinstance(error, ConnectionRefusedError):
-        return UnavailableError(f"{what}: cannot reach {host}: it refuses connections; check the port")
+        return UnreachableError(f"{what}: cannot reach {host}: it refuses connections; check the port")
     if isinstance(error, ssl.SSLError):
         return UnavailableError(f"{what}: cannot reach {host}: it does not speak TLS as it should")
     if isinstance(error, OSError) and str(error).startswith("Tunnel connection failed"):

@@ -195,13 +195,13 @@ def _relative_names(files: list[str], relative_root: str | None) -> dict[str, st
 async def _send_files(place: Place, relative: dict[str, str], told: _UploadTold, *, overwrite: bool) -> int:
     import trio
 
-    from mountd.aio.retry import RetryPolicy
+    from mountd.aio.retry import UNREACHED_S, RetryPolicy
     from mountd.stores.open import open_store
     from mountd.transfer.crew import run_together
     from mountd.transfer.progress import Progress
     from mountd.transfer.upload import upload_tree
 
-    store = open_store(place.store, policy=RetryPolicy())
+    store = open_store(place.store, policy=RetryPolicy(unreached_s=UNREACHED_S))
     waiting = iter(relative.items())
     uploaded = 0
 
@@ -232,11 +232,11 @@ async def _fetch_prefix(
 ) -> "list[TransferReport]":
     import trio
 
-    from mountd.aio.retry import RetryPolicy
+    from mountd.aio.retry import UNREACHED_S, RetryPolicy
     from mountd.stores.open import open_store
     from mountd.transfer.download import download_tree
 
-    store = open_store(place.store, policy=RetryPolicy())
+    store = open_store(place.store, policy=RetryPolicy(unreached_s=UNREACHED_S))
     reports: list[TransferReport] = []
     try:
         if not prefix:

@@ -1,5 +1,7 @@
 """Retries, deadlines, checks and counters around a store, in virtual time."""
 
+from dataclasses import replace
+
 import pytest
 import trio
 
@@ -12,6 +14,7 @@ from mountd.errors import (
     ExistsError,
     NotFoundError,
     UnavailableError,
+    UnreachableError,
 )
 from mountd.stores.base import Chunk
 from mountd.stores.guarded import GuardedStore
@@ -87,6 +90,37 @@ async def test_the_deadline_is_for_all_tries_together_and_names_the_last_failure
         await store.read("a", 0, 1, if_match=None)
     assert trio.current_time() - started <= 60
     assert store.retries >= 6
+
+
+async def test_an_address_where_nothing_ever_answered_is_given_up_sooner(inner, caplog, autojump_clock):
+    async def refuse(method, key):
+        raise UnreachableError(f"{method} memory/{key}: cannot reach host:1: it refuses connections")
+
+    inner.on_call = refuse
+    store = GuardedStore(inner, replace(POLICY, unreached_s=10))
+    started = trio.current_time()
+    with pytest.raises(DeadlineError, match=r"stat memory/a: gave up after 4 tries: .* it refuses connections"):
+        await store.stat("a")
+    assert trio.current_time() - started <= 10
+    (warning,) = caplog.messages  # at the first failure, and once
+    assert warning == "stat memory/a: cannot reach host:1: it refuses connections; trying again"
+
+    inner.on_call = None
+    await store.stat("a")
+    inner.on_call = refuse  # what has answered before is an outage
+    caplog.clear()
+    started = trio.current_time()
+    with pytest.raises(DeadlineError):
+        await store.stat("a")
+    assert 45 < trio.current_time() - started <= 60
+    assert 1 <= len(caplog.messages) <= 2
+
+
+async def test_a_short_trouble_is_no_warning(inner, store, caplog, autojump_clock):
+    await store.stat("a")
+    failing(inner, UnavailableError("busy"), UnavailableError("busy"))
+    await store.stat("a")
+    assert caplog.messages == []
 
 
 async def test_what_the_store_asks_for_is_waited(inner, store, autojump_clock):

@@ -18,6 +18,7 @@ from mountd.errors import (
     NotFoundError,
     ReadOnlyError,
     UnavailableError,
+    UnreachableError,
 )
 from mountd.stores import azure_errors, local_errors
 from mountd.stores.azure_place import Place
@@ -107,9 +108,10 @@ def test_why_obstore_reached_nobody(text, says):
     ],
 )
 def test_why_the_sdk_reached_nobody(text, says):
-    reason = azure_errors.why_unreachable(Exception(text))
-    assert says in reason
-    assert "SECRET" not in reason
+    raised = azure_errors.no_connection("read acct/box/k", PLACE, Exception(text))
+    assert f"read acct/box/k: cannot reach acct.blob.core.windows.net: {says}" in str(raised).replace("its TLS ", "")
+    assert "SECRET" not in str(raised)
+    assert isinstance(raised, UnreachableError) == says.startswith(("its name", "it refuses"))
 
 
 def test_the_end_of_a_blob_is_told_from_failures():

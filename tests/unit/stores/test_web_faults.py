@@ -16,6 +16,7 @@ from mountd.errors import (
     MountdError,
     NotFoundError,
     UnavailableError,
+    UnreachableError,
     UsageError,
 )
 from mountd.stores.azure_place import Timeouts
@@ -256,7 +257,7 @@ async def test_a_copy_that_stalls_ends_and_one_that_is_slow_goes_on(opened):
 )
 async def test_servers_that_cannot_be_reached(opened, url, says):
     raised = await failure("stat", opened(url=url))
-    assert type(raised) is UnavailableError
+    assert type(raised) is UnreachableError
     assert says in raised.message
 
 
