@@ -12,6 +12,7 @@ MountdError                       exit 1  EIO
 ├── ChangedError                  exit 5  ESTALE      the object is no longer the version that was asked for
 │   └── GoneError                 exit 5  ESTALE      there is no version of it any more, and there has to be
 ├── CorruptError                  exit 5  EIO         a length or checksum is not what it must be
+│   └── NonsenseError             exit 5  EIO         an answer that no server of the right kind gives
 ├── BusyError                     exit 6  EBUSY       in use by somebody else
 ├── UnsafeError                   exit 7  EIO         data is not where it was promised
 ├── ExistsError                   exit 6  EEXIST      something is there already
@@ -96,7 +97,7 @@ class UnavailableError(MountdError):
 
 
 class UnreachableError(UnavailableError):
-    """No connection comes about: it is refused, or the host's name is not known."""
+    """No connection comes about: it is refused, or there is no host of that name."""
 
 
 class DeadlineError(UnavailableError):
@@ -128,6 +129,10 @@ class CorruptError(MountdError):
 
     exit_code = 5
     retryable = True
+
+
+class NonsenseError(CorruptError):
+    """An answer came whole and does not fit any request of ours: it is worth a few more tries, not a minute of them."""
 
 
 class BusyError(MountdError):

@@ -2,8 +2,9 @@
 
 A try that raises a retryable `MountdError` is repeated after a pause that doubles up to a ceiling and is spread at
 random over the upper half of it, never shorter than what the store asked for, until the deadline for all tries
-together is over. Where nothing ever answered and connections are refused, or nobody knows the name, a mistake in the
-address is likelier than an outage: whoever asks first may give that up sooner.
+together is over. Where nothing ever answered and connections are refused, or there is no such name, a mistake in the
+address is likelier than an outage: whoever asks first may give that up sooner. So it is where all answers are nonsense,
+whoever asks: `NONSENSE_TRIES` in a row are the end.
 """
 
 import math
@@ -14,12 +15,15 @@ from typing import TypeVar
 
 import trio
 
-from mountd.errors import DeadlineError, MountdError, UnavailableError, UnreachableError
+from mountd.errors import DeadlineError, MountdError, NonsenseError, UnavailableError, UnreachableError
 
 T = TypeVar("T")
 
 UNREACHED_S = 10.0
-"""Long enough for a machine whose network just starts."""
+"""Long enough for a server that is being started. A machine without network or name server gets the whole deadline:
+there nothing is refused, and no name denied."""
+NONSENSE_TRIES = 6
+"""They take 3 s at most: a proxy may talk nonsense for a moment while it is set up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,15 +58,15 @@ async def retrying(
         what: names the request in the error, without secrets.
         policy: pauses and deadline.
         on_retry: told about each failure that is tried again and the pause before it.
-        reached: whether the other side ever answered; asked after an `UnreachableError`.
+        reached: whether the other side was ever met; asked after an `UnreachableError`.
 
     Raises:
-        DeadlineError: the deadline is over; the last failure is its cause.
+        DeadlineError: the deadline is over, or the answers are nonsense; the last failure is its cause.
         MountdError: whatever a try raised that is not worth another.
     """
     began = trio.current_time()
     deadline = began + policy.deadline_s
-    failures = 0
+    failures = nonsense = 0
     last: MountdError | None = None
     while True:
         try:
@@ -80,7 +84,8 @@ async def retrying(
         until = deadline
         if isinstance(last, UnreachableError) and not reached():
             until = min(deadline, began + policy.unreached_s)
-        if trio.current_time() + pause >= until:
+        nonsense = nonsense + 1 if isinstance(last, NonsenseError) else 0
+        if trio.current_time() + pause >= until or nonsense == NONSENSE_TRIES:
             raise DeadlineError(f"{what}: gave up after {failures} tries: {last.message}") from last
         if on_retry is not None:
             on_retry(last, pause)

@@ -13,7 +13,15 @@ import trio
 
 from mountd.aio.threads import Lane
 from mountd.catalog.model import BlobSpec
-from mountd.errors import ChangedError, CorruptError, IsDirectoryError, NotFoundError, UnavailableError, UsageError
+from mountd.errors import (
+    ChangedError,
+    CorruptError,
+    IsDirectoryError,
+    NonsenseError,
+    NotFoundError,
+    UnavailableError,
+    UsageError,
+)
 from mountd.stores import azure_upload
 from mountd.stores.azure_direct import AzureDirect
 from mountd.stores.azure_listing import holds_entries, marks_folder, parse_page
@@ -199,7 +207,7 @@ class AzureBlobStore:
         self._rest.expect(what, answer, (206,))
         found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if found is None:
-            raise CorruptError(f"{what}: the answer does not say which bytes it holds")
+            raise NonsenseError(f"{what}: the answer does not say which bytes it holds")
         first, size = int(found[1]), int(found[2])
         expected = min(length, size - start)
         if first != start or len(answer.body) != expected:

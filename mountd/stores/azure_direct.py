@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import trio
 
 from mountd.catalog.model import AccountKey, BlobSpec, Sas
-from mountd.errors import CorruptError, MountdError, UnavailableError
+from mountd.errors import CorruptError, MountdError, NonsenseError, UnavailableError
 from mountd.stores.azure_errors import from_answer, retry_after_s
 from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
 from mountd.stores.base import Chunk
@@ -82,7 +82,7 @@ class AzureDirect:
         said = _CONTENT_RANGE.fullmatch(answer.headers.get(b"content-range", b""))
         etag = answer.headers.get(b"etag", b"").decode("latin-1")
         if said is None or not etag:
-            raise CorruptError(f"{what}: the answer does not say which bytes of which version it holds")
+            raise NonsenseError(f"{what}: the answer does not say which bytes of which version it holds")
         first, size = int(said[1]), int(said[2])
         expected = min(length, size - start)
         if expected <= 0:

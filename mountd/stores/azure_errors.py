@@ -16,6 +16,7 @@ from mountd.errors import (
     DeniedError,
     ExistsError,
     MountdError,
+    NonsenseError,
     NotFoundError,
     UnavailableError,
     UnreachableError,
@@ -23,16 +24,20 @@ from mountd.errors import (
 )
 from mountd.stores.azure_place import Place
 
+NO_NAME_SERVER = "its name cannot be looked up at present; check this machine's network and name servers"
+_TEMPORARY = "Temporary failure in name resolution"
+"""What the C library says while it reaches no name server: before the network is up, for one."""
 _STATUS_SIGN = "Server returned non-2xx status code: "
 _STATUS = re.compile(re.escape(_STATUS_SIGN) + r"(\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,80})</Code>")
 _FAULTS = (  # what obstore's debug text says, in the order of looking, and what it means
     ("IncompleteBody", CorruptError, "the answer broke off"),
-    ("NotPartial", CorruptError, "the service did not answer with the range asked for"),
-    ("Requested ", CorruptError, "the service answered with another range than asked for"),
+    ("NotPartial", NonsenseError, "the service did not answer with the range asked for"),
+    ("Requested ", NonsenseError, "the service answered with another range than asked for"),
+    (_TEMPORARY, UnavailableError, NO_NAME_SERVER),
     ("dns error", UnreachableError, "its name is not known; check the account name and the network"),
     ("ConnectionRefused", UnreachableError, "it refuses connections; check the endpoint"),
-    ("certificate", UnavailableError, "its TLS certificate is not trusted; check the endpoint and the machine's clock"),
+    ("certificate", DeniedError, "its TLS certificate is not trusted; check the endpoint and the machine's clock"),
     ("kind: Timeout", UnavailableError, "it does not answer in time"),
     ("TimedOut", UnavailableError, "it does not answer in time"),
     ("kind: Connect", UnavailableError, "it cannot be reached; check the endpoint and the network"),
@@ -51,7 +56,7 @@ def from_answer(
     """Return what the answer `status` with the service's error `code` means for the request `what`."""
     said = f"{status} {code}" if code else str(status)
     if status < 300:
-        return CorruptError(f"{what}: the answer of {place.host} does not fit the request ({said})")
+        return NonsenseError(f"{what}: the answer of {place.host} does not fit the request ({said})")
     if status in {429, 503} or status >= 500 or status == 408 or code in _TRY_LATER:
         busy = status in {429, 503}
         reason = f"{place.host} asks to slow down ({said})" if busy else f"{place.host} failed ({said})"
@@ -129,24 +134,26 @@ def from_obstore(what: str, place: Place, error: Exception) -> MountdError:
         return _not_found(what, place, None)
     for sign, kind, meaning in _FAULTS:
         if sign in text:
-            where = "" if kind is CorruptError else f"cannot reach {place.host}: "
+            where = "" if issubclass(kind, CorruptError) else f"cannot reach {place.host}: "
             return kind(f"{what}: {where}{meaning}")
     return UnavailableError(f"{what}: the connection to {place.host} failed")
 
 
-def no_connection(what: str, place: Place, error: Exception) -> UnavailableError:
+def no_connection(what: str, place: Place, error: Exception) -> MountdError:
     """Return why the SDK got no connection; one of some fixed texts, since its own holds the URL."""
     why, kind = _why_unreachable(str(error))
     return kind(f"{what}: cannot reach {place.host}: {why}")
 
 
-def _why_unreachable(text: str) -> tuple[str, type[UnavailableError]]:
+def _why_unreachable(text: str) -> tuple[str, type[UnavailableError | DeniedError]]:
+    if _TEMPORARY in text:
+        return NO_NAME_SERVER, UnavailableError
     if "Name or service not known" in text or "NameResolutionError" in text or "getaddrinfo" in text:
         return "its name is not known; check the account name and the network", UnreachableError
     if "Connection refused" in text:
         return "it refuses connections; check the endpoint", UnreachableError
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "its TLS certificate is not trusted; check the endpoint and the machine's clock", UnavailableError
+        return "its TLS certificate is not trusted; check the endpoint and the machine's clock", DeniedError
     return "the connection failed; check the endpoint and the network", UnavailableError
 
 

@@ -1,6 +1,6 @@
 """The service's XML: List Blobs to a page, as fast as Python can, and block lists.
 
-Invariants: an entry that does not lie below the prefix, or a page that is not what it must be, is a `CorruptError`: a
+Invariants: an entry that does not lie below the prefix, or a page that is not what it must be, is a `NonsenseError`: a
 listing is whole or it is none. Nothing in a page makes the parser read a file, open a connection or expand an entity.
 """
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from lxml import etree
 
-from mountd.errors import CorruptError
+from mountd.errors import NonsenseError
 from mountd.stores.azure_place import quoted
 from mountd.stores.base import ObjectInfo, Page
 
@@ -26,7 +26,7 @@ def parse_page(body: bytes, prefix: str, what: str) -> Page:
         return _page(_document(body), prefix)
     except _MISUNDERSTOOD as error:
         reason = f"{type(error).__name__}: {error}"
-    raise CorruptError(f"{what}: the listing cannot be understood ({reason[:200]})")
+    raise NonsenseError(f"{what}: the listing cannot be understood ({reason[:200]})")
 
 
 def holds_entries(body: bytes, what: str) -> tuple[bool, str | None]:
@@ -36,7 +36,7 @@ def holds_entries(body: bytes, what: str) -> tuple[bool, str | None]:
         return len(_entries(root)) > 0, root.findtext("NextMarker") or None
     except _MISUNDERSTOOD as error:
         reason = f"{type(error).__name__}: {error}"
-    raise CorruptError(f"{what}: the listing cannot be understood ({reason[:200]})")
+    raise NonsenseError(f"{what}: the listing cannot be understood ({reason[:200]})")
 
 
 def block_names(body: bytes, what: str) -> list[str]:
@@ -46,7 +46,7 @@ def block_names(body: bytes, what: str) -> list[str]:
         return [name.text or "" for name in root.findall("CommittedBlocks/Block/Name")]
     except _MISUNDERSTOOD as error:
         reason = f"{type(error).__name__}: {error}"
-    raise CorruptError(f"{what}: the block list cannot be understood ({reason[:200]})")
+    raise NonsenseError(f"{what}: the block list cannot be understood ({reason[:200]})")
 
 
 def _document(body: bytes, kind: str = "EnumerationResults") -> "etree._Element":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from mountd.catalog.model import AccountKey, BlobSpec, Sas
-from mountd.errors import CorruptError, DeniedError, MountdError, UnavailableError
+from mountd.errors import CorruptError, DeniedError, MountdError, NonsenseError, UnavailableError
 from mountd.stores.azure_errors import from_answer, no_connection, retry_after_s
 from mountd.stores.azure_listing import http_date_ns
 from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
@@ -42,24 +42,24 @@ class Answer(NamedTuple):
         """Return the header `name`.
 
         Raises:
-            CorruptError: the answer to the request `what` has none; it was cut off.
+            NonsenseError: the answer to the request `what` has none.
         """
         value = self.headers.get(name)
         if value is None:
-            raise CorruptError(f"{what}: the answer has no {name}")
+            raise NonsenseError(f"{what}: the answer has no {name}")
         return value
 
     def info(self, what: str, key: str, size: int) -> ObjectInfo:
         """Return the version that the headers describe.
 
         Raises:
-            CorruptError: they do not.
+            NonsenseError: they do not.
         """
         try:
             modified_ns = http_date_ns(self.header(what, "Last-Modified"))
             return ObjectInfo(key, size, modified_ns, quoted(self.header(what, "ETag")))
         except ValueError as error:
-            failure = CorruptError(f"{what}: the answer does not name a version ({error})")
+            failure = NonsenseError(f"{what}: the answer does not name a version ({error})")
         raise failure
 
     @property

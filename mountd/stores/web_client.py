@@ -22,7 +22,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 from cachetools import TTLCache
 
 from mountd.catalog.web_url import shown_url
-from mountd.errors import CorruptError, DeniedError, UsageError
+from mountd.errors import CorruptError, DeniedError, NonsenseError, UsageError
 from mountd.stores.azure_place import Timeouts
 from mountd.stores.web_connections import Connection, Connections, Origin, basic_login
 from mountd.stores.web_errors import from_failure
@@ -226,7 +226,7 @@ class WebClient:
 
     def _redirected(self, what: str, first: Target, here: Target, location: str | None) -> Target:
         if not location:
-            raise CorruptError(f"{what}: {_host(here.url)} redirects and does not say where to")
+            raise NonsenseError(f"{what}: {_host(here.url)} redirects and does not say where to")
         try:
             found = urlsplit(urljoin(here.url, quote(location, safe="/%:@!$&'()*+,;=~-._?#[]")))
             there = urlunsplit(found._replace(netloc=found.netloc.rpartition("@")[2], fragment=""))

@@ -3,7 +3,7 @@
 import zlib
 from typing import Protocol
 
-from mountd.errors import CorruptError
+from mountd.errors import CorruptError, NonsenseError
 from mountd.stores.web_copy import Body
 from mountd.units import MIB
 
@@ -71,7 +71,7 @@ class DecodedBody:
         try:
             found = self._decompressor.decompress(data, most)
         except zlib.error:
-            failure = CorruptError(f"{self._what}: the answer is not compressed as it says")
+            failure = NonsenseError(f"{self._what}: the answer is not compressed as it says")
         else:
             self._pending = self._decompressor.unconsumed_tail or self._decompressor.unused_data
             if self._decompressor.eof and not self._is_gzip:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cachetools import LRUCache
 
 from mountd.catalog.web_url import shown_url
-from mountd.errors import ChangedError, CorruptError, MountdError, UnavailableError, UsageError
+from mountd.errors import ChangedError, MountdError, NonsenseError, UnavailableError, UsageError
 from mountd.stores.azure_place import Timeouts
 from mountd.stores.base import Chunk
 from mountd.stores.web_client import WebAnswer, WebClient
@@ -134,14 +134,14 @@ class WebReads:
     def _part(self, what: str, url: str, answer: WebAnswer, start: int, length: int, if_match: ETag) -> Chunk:
         part = content_range(answer.headers)
         if part is None:
-            raise CorruptError(f"{what}: the answer does not say which bytes it holds")
+            raise NonsenseError(f"{what}: the answer does not say which bytes it holds")
         first, stop, size = part
         head = Head.of(answer.headers, _name(url))
         if head.encoding or not head.fits(if_match, size):
             raise _changed(what)
         expected = min(length, size - start)
         if first != start or stop - first != expected or answer.length not in {None, expected}:
-            raise CorruptError(f"{what}: bytes {first} to {stop} came, not the {expected} from {start}")
+            raise NonsenseError(f"{what}: bytes {first} to {stop} came, not the {expected} from {start}")
         buffer = memoryview(bytearray(expected))
         answer.read_into(buffer)
         return Chunk(buffer, if_match, size)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mountd.aio import retry
 from mountd.config.mount_options import MountOptions
 from mountd.fuse import session
 from mountd.tree import names, namespace
@@ -60,6 +61,8 @@ def test_the_numbers_are_those_of_the_code():
     assert dict(table("numbers")) == {
         "time to live": f"{defaults.attr_ttl_s:g} s",
         "deadline of a request": f"{defaults.request_deadline_s:g} s",
+        "address at which nothing ever answered": f"{retry.UNREACHED_S:g} s",
+        "nonsense in a row": f"{retry.NONSENSE_TRIES} times",
         "fetched whole by `open`": f"{filesystem.WHOLE_AT_OPEN >> 20} MiB",
         "fetched of larger files by `open`": f"{filesystem.START_AT_OPEN >> 20} MiB",
         "longest name": f"{names.LONGEST_NAME} bytes",

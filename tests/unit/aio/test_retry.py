@@ -5,8 +5,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mountd.aio.retry import RetryPolicy, retrying
-from mountd.errors import CorruptError, DeadlineError, DeniedError, NotFoundError, UnavailableError
+from mountd.aio.retry import NONSENSE_TRIES, RetryPolicy, retrying
+from mountd.errors import CorruptError, DeadlineError, DeniedError, NonsenseError, NotFoundError, UnavailableError
 
 POLICY = RetryPolicy(deadline_s=60, first_pause_s=0.1, longest_pause_s=8)
 
@@ -49,6 +49,20 @@ def test_pauses_double_up_to_the_longest():
     assert [POLICY.pause_s(n, error, 0.999999) for n in range(1, 10)] == pytest.approx(
         [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 8, 8], rel=1e-4
     )
+
+
+async def test_nonsense_in_a_row_is_given_up_within_seconds(autojump_clock):
+    attempt = Attempts(*[NonsenseError("html")] * 100)
+    with pytest.raises(DeadlineError, match=rf"^x: gave up after {NONSENSE_TRIES} tries: html$"):
+        await retrying(attempt, what="x", policy=POLICY)
+    assert len(attempt.times) == NONSENSE_TRIES
+    assert trio.current_time() - attempt.times[0] < 3.2
+
+    mixed = [NonsenseError("html"), NonsenseError("html"), CorruptError("broke off")] * 10
+    attempt = Attempts(*mixed)
+    with pytest.raises(DeadlineError, match="gave up after"):
+        await retrying(attempt, what="x", policy=POLICY)
+    assert len(attempt.times) > NONSENSE_TRIES
 
 
 async def test_the_first_success_is_the_result(autojump_clock):

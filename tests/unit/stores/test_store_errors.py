@@ -13,6 +13,7 @@ from mountd.errors import (
     ExistsError,
     IsDirectoryError,
     NameTooLongError,
+    NonsenseError,
     NoRoomError,
     NotDirectoryError,
     NotFoundError,
@@ -69,7 +70,7 @@ def status_text(status, code="", where="https://h/c/k?sv=1&sig=SECRET"):
         (PermissionDeniedError(status_text(403)), DeniedError),
         (PreconditionError(status_text(412, "ConditionNotMet")), ChangedError),
         (GenericError("HTTP error: source: hyper::Error(Body, Custom { error: IncompleteBody })"), CorruptError),
-        (GenericError("Requested 0..10, got 0..5"), CorruptError),
+        (GenericError("Requested 0..10, got 0..5"), NonsenseError),
         (GenericError("kind: Timeout, source: TimedOut https://h/?sig=SECRET"), UnavailableError),
         (GenericError("something new"), UnavailableError),
         (ValueError("Could not parse path"), UnavailableError),
@@ -86,7 +87,7 @@ def test_obstore_errors(error, kind):
     ("text", "says"),
     [
         ('ConnectError("dns error", "Name or service not known")', "its name is not known; check the account name"),
-        ('ConnectError("dns error", "Temporary failure in name resolution")', "its name is not known"),
+        ('ConnectError("dns error", "Temporary failure in name resolution")', "its name cannot be looked up"),
         ("kind: Connect, invalid peer certificate: UnknownIssuer", "its TLS certificate is not trusted"),
         ("kind: Connect, Os { code: 111, kind: ConnectionRefused }", "it refuses connections"),
         ("kind: Connect, Os { code: 101, kind: NetworkUnreachable }", "it cannot be reached"),
@@ -102,6 +103,7 @@ def test_why_obstore_reached_nobody(text, says):
     ("text", "says"),
     [
         ("Max retries exceeded with url: /?sig=SECRET (Caused by NameResolutionError(...))", "its name is not known"),
+        ("NameResolutionError([Errno -3] Temporary failure in name resolution)", "its name cannot be looked up"),
         ("NewConnectionError: [Errno 111] Connection refused /?sig=SECRET", "it refuses connections"),
         ("SSLCertVerificationError: CERTIFICATE_VERIFY_FAILED", "certificate is not trusted"),
         ("something new /?sig=SECRET", "the connection failed"),
@@ -111,7 +113,7 @@ def test_why_the_sdk_reached_nobody(text, says):
     raised = azure_errors.no_connection("read acct/box/k", PLACE, Exception(text))
     assert f"read acct/box/k: cannot reach acct.blob.core.windows.net: {says}" in str(raised).replace("its TLS ", "")
     assert "SECRET" not in str(raised)
-    assert isinstance(raised, UnreachableError) == says.startswith(("its name", "it refuses"))
+    assert isinstance(raised, UnreachableError) == says.startswith(("its name is", "it refuses"))
 
 
 def test_the_end_of_a_blob_is_told_from_failures():

@@ -1,7 +1,10 @@
 """Web files from servers that fail on purpose: what each failure becomes, when, and what must never get out."""
 
 import base64
+import http.client
 import logging
+import socket
+import ssl
 import time
 import traceback
 
@@ -14,11 +17,13 @@ from mountd.errors import (
     CorruptError,
     DeniedError,
     MountdError,
+    NonsenseError,
     NotFoundError,
     UnavailableError,
     UnreachableError,
     UsageError,
 )
+from mountd.stores import web_errors
 from mountd.stores.azure_place import Timeouts
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.web import WebStore
@@ -91,9 +96,10 @@ async def failure(call, store):
         (429, UnavailableError, "cannot answer now (429)"),
         (451, DeniedError, "refuses it (451)"),
         (500, UnavailableError, "try again later"),
+        (501, UsageError, "refuses the request (501)"),
         (503, UnavailableError, "cannot answer now (503)"),
-        (204, CorruptError, "does not fit the request (204)"),
-        (304, CorruptError, "does not fit the request (304)"),
+        (204, NonsenseError, "does not fit the request (204)"),
+        (304, NonsenseError, "does not fit the request (304)"),
     ],
 )
 @pytest.mark.parametrize("call", ["stat", "read"])
@@ -248,16 +254,28 @@ async def test_a_copy_that_stalls_ends_and_one_that_is_slow_goes_on(opened):
     assert guarded.retries
 
 
+async def test_a_server_that_refuses_connections(opened):
+    raised = await failure("stat", opened(url="http://127.0.0.1:1/f"))
+    assert type(raised) is UnreachableError
+    assert "refuses connections; check the port" in raised.message
+
+
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("error", "kind", "says"),
     [
-        ("http://127.0.0.1:1/f", "refuses connections; check the port"),
-        ("http://no-such-host.invalid/f", "its name is not known"),
+        (socket.gaierror(socket.EAI_NONAME, "?"), UnreachableError, "cannot reach host: its name is not known"),
+        (socket.gaierror(socket.EAI_AGAIN, "?"), UnavailableError, "its name cannot be looked up at present"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"), NonsenseError, "does not speak TLS as it should"),
+        (ssl.SSLEOFError(8, "EOF"), UnavailableError, "the connection to host failed"),
+        (OSError("Tunnel connection failed: 403 no"), DeniedError, "the proxy refuses to connect to it"),
+        (OSError("Tunnel connection failed: 502 no"), UnavailableError, "the proxy refuses to connect to it"),
+        (http.client.IncompleteRead(b""), CorruptError, "broke off"),
+        (http.client.BadStatusLine("SSH-2.0"), NonsenseError, "check that a web server is there"),
     ],
 )
-async def test_servers_that_cannot_be_reached(opened, url, says):
-    raised = await failure("stat", opened(url=url))
-    assert type(raised) is UnreachableError
+def test_what_failures_of_connections_mean(error, kind, says):
+    raised = web_errors.from_failure("stat f", "host", error)
+    assert type(raised) is kind
     assert says in raised.message
 
 
@@ -310,7 +328,7 @@ async def test_where_a_redirect_led_is_remembered_until_it_fails(opened, raw_ser
         ("file:///etc/passwd", UsageError, "redirects to what is no web server"),
         ("http://[oops/f", UsageError, "redirects to what is no web server"),
         ("http://h:port/f", UsageError, "redirects to what is no web server"),
-        ("", CorruptError, "does not say where to"),
+        ("", NonsenseError, "does not say where to"),
     ],
 )
 async def test_redirects_to_nowhere(opened, location, kind, says):
@@ -341,7 +359,7 @@ async def test_a_proxy_is_asked_for_the_whole_url(opened, raw_server, monkeypatc
     assert b"\r\nProxy-Authorization: Basic " + base64.b64encode(b"me:hunter2") in head
     monkeypatch.setenv("no_proxy", "files.invalid")
     raised = await failure("read", opened(part(), url="http://files.invalid/d/f"))
-    assert "its name is not known" in raised.message
+    assert "cannot reach files.invalid: its name" in raised.message
 
 
 async def test_a_proxy_that_does_not_connect(opened, raw_server, monkeypatch):
