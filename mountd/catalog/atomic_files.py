@@ -1,11 +1,13 @@
 """Small files written whole or not at all, readable by their owner only.
 
 A file is written beside its final place, flushed to disk and renamed; a failure leaves neither the new file nor a
-part of it. Blocking: for the command line and start-up.
+part of it. Who writes a file anew from what was in it takes turns with all others. Blocking: for the command line and
+start-up.
 """
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import tempfile
@@ -44,6 +46,21 @@ def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
 def write_json(path: Path, value: Mapping[str, Any], *, overwrite: bool) -> None:
     """Write `value` to `path` for people to read; otherwise as `write_file`."""
     write_file(path, json.dumps(value, indent=2).encode() + b"\n", overwrite=overwrite)
+
+
+@contextlib.contextmanager
+def in_turn(lock: Path) -> Iterator[None]:
+    """Let one at a time do the block: a file made at `lock`, and left there, is locked; it is let go with its holder.
+
+    A file system without locks is as if nobody else were there.
+    """
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: Path) -> None:

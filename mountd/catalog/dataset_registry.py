@@ -4,11 +4,13 @@
 .azureml/data/<name>/<version>.yml          the definition (`catalog.dataset_yaml`)
 .azureml/data/<name>/<version>.<id>.listing its files, pinned (`catalog.packed_listing`)
 .azureml/data/.definitions/<id>.yml         one that was never registered
+.azureml/data/.lock                         held by who updates or removes a version
 ```
 
 - A version never changes what it stands for: its paths are fixed when it is registered, its files when it is pinned.
 - A version's file appears whole or not at all and never replaces another one, so that of many who register at once each
   gets a version of its own.
+- Description and tags may change. Who changes them starts from what is there, one after the other.
 - Nothing here talks to storage. Blocking: for the command line and start-up.
 """
 
@@ -16,7 +18,7 @@ import contextlib
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +26,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, sync_directory, write_file
+from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, in_turn, sync_directory, write_file
 from mountd.catalog.dataset import DatasetDefinition
 from mountd.catalog.dataset_yaml import RegisteredDataset, decode_registered, encode_registered, listing_of
 from mountd.catalog.workspace import Workspace
@@ -36,7 +38,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,29}")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNNAMED = ".definitions"
-_GivenTags = Mapping[str, str | int | float | bool | None]
+_LOCK = ".lock"
 _NAMESPACE = uuid.UUID("6f0b8a5e-6c1f-4d0e-9a55-0c6a6f2f3b1d")
 
 
@@ -206,11 +208,14 @@ class DatasetRegistry:
 
     def _described(self, dataset: RegisteredDataset, description: str | None, tags: Mapping[str, str]) -> Registration:
         """Give `dataset` the description and the tags that it lacks."""
-        wanted = dataset.description if description is None else description, {**dataset.tags, **tags}
-        if wanted == (dataset.description, dataset.tags):
+
+        def completed(found: RegisteredDataset) -> RegisteredDataset:
+            said = found.description if description is None else description
+            return msgspec.structs.replace(found, description=said, tags={**found.tags, **tags})
+
+        if completed(dataset) == dataset:
             return Registration(dataset, made=False)
-        changed = self.update(str(dataset.name), str(dataset.version), description=wanted[0], tags=wanted[1])
-        return Registration(changed, made=False, updated=True)
+        return Registration(self.update(dataset, completed), made=False, updated=True)
 
     def save(self, definition: DatasetDefinition, *, even_if_identical: bool = False) -> RegisteredDataset:
         """Keep `definition` under an id alone.
@@ -238,17 +243,25 @@ class DatasetRegistry:
         )
         return made if self._write(path, made) else self.get_by_id(identifier)
 
-    def update(self, name: str, version: str, *, description: str | None, tags: _GivenTags) -> RegisteredDataset:
-        """Replace description and tags of a version; what it stands for stays.
+    def update(
+        self, dataset: RegisteredDataset, change: Callable[[RegisteredDataset], RegisteredDataset]
+    ) -> RegisteredDataset:
+        """Give a version another description or other tags, and return it.
+
+        Args:
+            dataset: as it was read some time ago.
+            change: is called with what it is now, and sets `description` and `tags` in it.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: it was removed meanwhile.
         """
-        found = self.get(name, version)
-        changed = msgspec.structs.replace(found, description=description, tags=dict(tags))
-        path = self._place(name) / f"{found.version}.yml"
-        with file_errors(path):
-            write_file(path, encode_registered(changed), overwrite=True)
+        name, version = str(dataset.name), str(dataset.version)
+        with file_errors(self.directory), in_turn(self.directory / _LOCK):
+            found = self.get(name, version)
+            if found.id != dataset.id:
+                raise NotFoundError(f'Cannot find dataset with id "{dataset.id}" in the workspace.')
+            changed = change(found)
+            write_file(self._place(name) / f"{version}.yml", encode_registered(changed), overwrite=True)
         return changed
 
     def remove(self, name: str, version: str | None = None) -> list[RegisteredDataset]:
@@ -257,9 +270,10 @@ class DatasetRegistry:
         Raises:
             NotFoundError: there is none.
         """
-        gone = self.versions(name) if version is None else [self.get(name, version)]
         place = self._place(name)
-        with file_errors(place):
+        self.get(name, version)
+        with file_errors(place), in_turn(self.directory / _LOCK):
+            gone = self.versions(name) if version is None else [self.get(name, version)]
             for dataset in gone:
                 (place / f"{dataset.version}.yml").unlink(missing_ok=True)
                 dataset.listing.unlink(missing_ok=True)

@@ -1,18 +1,22 @@
 """What file and tabular datasets have in common: a definition, and a registration once there is one.
 
-A dataset never changes: methods that narrow it down return new ones. Where a definition is kept, its files are those
-that were there when it was first used.
+What a dataset stands for never changes: methods that narrow it down return new ones. Where a definition is kept, its
+files are those that were there when it was first used. Description and tags are those of the registration when it was
+last read or changed through this object; changing them starts from what the workspace has then.
 """
 
 import json
 import logging
 import os
 import random
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
+
+from msgspec.structs import replace
 
 from mountd.azureml import blocking
 from mountd.azureml.absent import PartlyAbsent, absent
@@ -115,23 +119,42 @@ class AbstractDataset(PartlyAbsent):
         return type(self)(self._definition, workspace, made.dataset)
 
     def update(self, description: str | None = None, tags: dict[str, str] | None = None) -> Self:
-        """Replace the description or the tags, whichever is given.
+        """Replace the description or the tags, whichever is given, here and in the workspace; return the dataset.
 
         Raises:
-            UserErrorException: it is not registered.
+            UserErrorException: it is not registered, or not any more.
         """
-        return self._updated(
-            self.description if description is None else description, self.tags if tags is None else tags
-        )
+
+        def change(found: RegisteredDataset) -> RegisteredDataset:
+            said = found.description if description is None else description
+            return replace(found, description=said, tags=found.tags if tags is None else dict(tags))
+
+        return self._updated(change)
 
     def add_tags(self, tags: dict[str, str] | None = None) -> Self:
-        """Add or replace tags; errors as in `update`."""
-        return self._updated(self.description, {**self.tags, **(tags or {})})
+        """Add tags to those that the workspace has, here and there; return the dataset.
+
+        Raises:
+            UserErrorException: as in `update`, or a tag has another value there.
+        """
+        added = tags or {}
+
+        def change(found: RegisteredDataset) -> RegisteredDataset:
+            others = [key for key in added if key in found.tags and str(found.tags[key]) != str(added[key])]
+            if others:
+                raise UserErrorException(
+                    f"Dataset already contains different values for tags with the following keys {others}; remove_tags "
+                    "removes them, update replaces all tags."
+                )
+            return replace(found, tags={**found.tags, **added})
+
+        return self._updated(change)
 
     def remove_tags(self, tags: list[str] | None = None) -> Self:
-        """Remove the tags of these names; errors as in `update`."""
+        """Remove the tags of these names, those that are not there included; otherwise as `update`."""
+        removed = frozenset(tags or [])
         return self._updated(
-            self.description, {key: value for key, value in self.tags.items() if key not in (tags or [])}
+            lambda found: replace(found, tags={key: tag for key, tag in found.tags.items() if key not in removed})
         )
 
     def unregister_all_versions(self) -> None:
@@ -190,13 +213,11 @@ class AbstractDataset(PartlyAbsent):
             raise UserErrorException("The dataset is not registered under a name; call register() first.")
         return self._registered, self._home
 
-    def _updated(self, description: str | None, tags: dict[str, str]) -> Self:
+    def _updated(self, change: Callable[[RegisteredDataset], RegisteredDataset]) -> Self:
         registered, home = self._registration()
         with as_api_errors():
-            changed = DatasetRegistry(home.catalog).update(
-                str(registered.name), str(registered.version), description=description, tags=tags
-            )
-        return type(self)(self._definition, home, changed)
+            self._registered = DatasetRegistry(home.catalog).update(registered, change)
+        return type(self)(self._definition, home, self._registered)
 
     def _steps_shown(self) -> list[str]:
         return ["GetDatastoreFiles" if self._in_datastores() else "GetFiles"]

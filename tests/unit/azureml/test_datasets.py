@@ -102,8 +102,6 @@ def test_names_and_versions(dataset, datastore, workspace, caplog):
     assert Dataset.get_by_id(workspace, id=first.id).version == 1
     assert {name: found.version for name, found in Dataset.get_all(workspace).items()} == {"letters": 2}
     assert second.data_changed_time is not None
-    assert second.add_tags({"a": "1"}).update(description="new").remove_tags(["a"]).tags == {}
-    assert Dataset.get_by_name(workspace, "letters").description == "new"
     second.unregister_all_versions()
     with pytest.raises(UserErrorException) as missing:
         Dataset.get_by_name(workspace, "letters")
@@ -111,6 +109,26 @@ def test_names_and_versions(dataset, datastore, workspace, caplog):
     with pytest.raises(UserErrorException) as missing:
         Dataset.get_by_id(workspace, first.id)
     assert missing.value.message == f'Cannot find dataset with id "{first.id}" in the workspace.'
+
+
+def test_tags_and_description_are_the_workspaces(dataset, workspace):
+    one = dataset.register(workspace, "letters", description="d", tags={"k": "v"})
+    other = Dataset.get_by_name(workspace, "letters")
+    assert one.add_tags({"a": "1"}).tags == one.tags == {"k": "v", "a": "1"}
+    assert other.tags == {"k": "v"}
+    other.update(description="new")
+    assert (other.description, other.tags) == ("new", one.tags)
+    one.remove_tags(["a", "absent"])
+    other.add_tags({"b": "2", "k": "v"})
+    one.update(description="")
+    now = Dataset.get_by_name(workspace, "letters")
+    assert (now.description, now.tags) == (one.description, one.tags) == ("", {"k": "v", "b": "2"})
+    with pytest.raises(UserErrorException, match=r"different values for tags with the following keys \['b'\]"):
+        one.add_tags({"b": "3", "c": "4"})
+    assert other.update(tags={}).tags == {}
+    other.unregister_all_versions()
+    with pytest.raises(UserErrorException, match="Cannot find dataset"):
+        one.add_tags({"d": "5"})
 
 
 def test_registered_again(dataset, workspace):

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from mountd.catalog.dataset import DatasetDefinition, datastore_path, define
 from mountd.catalog.dataset_registry import DatasetRegistry
@@ -135,9 +136,34 @@ def test_a_removed_version_leaves_nothing_behind(registry, make):
 
 def test_description_and_tags_can_change(registry, make):
     made = registry.register(make(f"{STORE}/d"), "cifar", tags={"a": "b"}).dataset
-    registry.update("cifar", "1", description="new", tags={"c": "d"})
+    registry.update(made, lambda found: replace(found, description="new", tags={"c": "d"}))
     found = registry.get("cifar")
     assert (found.description, found.tags, found.id, found.created) == ("new", {"c": "d"}, made.id, made.created)
+
+
+def test_nobodys_change_is_lost(registry, make):
+    made = registry.register(make(f"{STORE}/d"), "cifar").dataset
+
+    def add(number):
+        registry.update(made, lambda found: replace(found, tags={**found.tags, str(number): number}))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert registry.get("cifar").tags == {str(number): number for number in range(8)}
+
+
+def test_what_was_removed_does_not_come_back(registry, make):
+    made = registry.register(make(f"{STORE}/d"), "cifar").dataset
+    registry.remove("cifar")
+    with pytest.raises(NotFoundError):
+        registry.update(made, lambda found: found)
+    registry.register(make(f"{STORE}/d"), "cifar")
+    with pytest.raises(NotFoundError, match=f'with id "{made.id}"'):
+        registry.update(made, lambda found: found)
+    assert stat.S_IMODE((registry.directory / ".lock").stat().st_mode) == 0o600
 
 
 def test_a_definition_can_be_kept_without_a_name(registry, make):
