@@ -1,7 +1,8 @@
 """Which code of Azure ML's pages is a test, and the table in docs/PAGES.md that says so.
 
 A test carries `@case("C01", …)`; the code in it is the page's, but for `azureml.`, which becomes `mountd.azureml.`, and
-for the pages' placeholders. `MOUNTD_WRITE_PAGES=1` writes the table from the outcome of a run of `tests/pages`.
+for the pages' placeholders. The last test of a run of `tests/pages` compares the table with the outcome of all others;
+`MOUNTD_WRITE_PAGES=1` has it written instead.
 """
 
 from pathlib import Path
@@ -26,7 +27,7 @@ CASES = {
     "C09": (STORAGE, "`datastore.upload_files(…)`"),
     "C10": (STORAGE, "`datastore.download(…, prefix=…)`"),
     "C11": (STORAGE, "`datastore.as_mount()`, `datastore.path('./bar').as_download()`"),
-    "C12": (STORAGE, "`Estimator(…, script_params=…)` with a mounted path"),
+    "C12": (STORAGE, "`Estimator(…, script_params=…)` with a mounted path or datastore"),
     "C13": (STORAGE, "`Estimator(…, inputs=[…])` with two downloads and an upload"),
     "C14": (DATASTORES, "`DataReference`, `as_download(path_on_compute=…)`, `as_upload(path_on_compute=…)`"),
     "C15": (DATASETS, "`Dataset.Tabular.from_delimited_files(path=web_path)`"),
@@ -63,7 +64,8 @@ def render(outcomes: dict[str, dict[str, bool]]) -> str:
         "",
         "Four of Azure ML's pages, whose code runs here with `mountd.azureml.` for `azureml.` and placeholders",
         "filled in: against the Azurite emulator, local datastores and web servers on this node, with real mounts. The",
-        "tests are in `tests/pages`; `MOUNTD_WRITE_PAGES=1 scripts/test --torch tests/pages` writes this page.",
+        "tests are in `tests/pages`; one of them compares this page with the outcome of all others, and",
+        "`MOUNTD_WRITE_PAGES=1 scripts/test --torch tests/pages` writes it.",
         "",
         "| case | page | code | runs | test |",
         "|---|---|---|---|---|",

@@ -1,6 +1,5 @@
 """What the pages' code finds: a workspace in the current directory, an emulator, and web servers on this node."""
 
-import os
 import re
 import subprocess
 import sys
@@ -9,26 +8,32 @@ from collections import defaultdict
 import pytest
 
 from mountd.catalog.workspace import Workspace
-from tests.pages.cases import PAGE, render
 from tests.support.azurite import ACCOUNT, KEY
 
 PATIENCE_S = 100
-_OUTCOMES = defaultdict(dict)
+_OUTCOMES = pytest.StashKey[dict[str, dict[str, bool]]]()
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
-    """Note the outcome of each test for the table."""
+    """Note whether each test passed: whatever is wrong with it before, in and after it counts."""
     report = (yield).get_result()
-    if report.when == "call":
-        for name in [name for mark in item.iter_markers("page") for name in mark.args]:
-            _OUTCOMES[name][f"{item.path.name}::{item.originalname}"] = report.passed
+    outcomes = item.config.stash.setdefault(_OUTCOMES, defaultdict(dict))
+    for name in [name for mark in item.iter_markers("page") for name in mark.args]:
+        test = f"{item.path.name}::{item.originalname}"
+        outcomes[name][test] = outcomes[name].get(test, True) and report.passed
 
 
-def pytest_sessionfinish():
-    """Write the table if that is asked for."""
-    if os.environ.get("MOUNTD_WRITE_PAGES"):
-        PAGE.write_text(render(_OUTCOMES))
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Compare with the table after everything that it tells of."""
+    items.sort(key=lambda item: item.path.name == "test_table.py")
+
+
+@pytest.fixture
+def outcomes(pytestconfig):
+    """Which tests of each case passed, so far and in this run."""
+    return pytestconfig.stash.get(_OUTCOMES, {})
 
 
 class Notebook:

@@ -87,6 +87,31 @@ est = Estimator(source_directory='<directory>',
     assert "\nargument ['x.txt']\n" in out
 
 
+@case("C12")
+def test_a_mounted_datastore_as_an_argument(stores):
+    out = stores.run(
+        """
+from azureml.train.estimator import Estimator
+
+script_params = {
+    '--data_dir': ds.as_mount()
+}
+
+est = Estimator(source_directory='<directory>',
+                entry_script='train.py',
+                script_params=script_params,
+                compute_target=compute_target
+                )
+""",
+        before=STORES,
+        after=SUBMIT,
+        directory="code",
+    )
+    assert "\nargument ['foo']\n" in out
+    assert "arguments: ['--data_dir', '$AZUREML_DATAREFERENCE_workspacefilestore']" in out
+    assert "Mounted workspacefilestore to " in out
+
+
 @case("C13")
 def test_inputs_downloaded_before_and_an_output_uploaded_after(stores):
     out = stores.run(

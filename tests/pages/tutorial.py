@@ -143,8 +143,8 @@ if __name__ == "__main__":
 
             # print statistics
             running_loss += loss.item()
-            if i % <every> == <every> - 1:
-                loss = running_loss / <every>
+            if i % 2000 == 1999:
+                loss = running_loss / 2000
                 run.log('loss', loss) # log loss metric to AML
                 print(f'epoch={epoch + 1}, batch={i + 1:5}: loss {loss:.2f}')
                 running_loss = 0.0
@@ -172,7 +172,7 @@ class Net(nn.Module):
         x = self.pool(F.relu(self.conv2(x)))
         return self.fc1(x.view(-1, 16 * 5 * 5))
 """
-# Stands in for the package, of which the script needs this much; reads the same files with every item.
+# Stands in for the package, of which the script needs this much; reads each image when it is wanted.
 TORCHVISION = {
     "src/torchvision/__init__.py": "from torchvision import datasets, transforms\n",
     "src/torchvision/transforms.py": """
@@ -180,7 +180,7 @@ import torch
 
 class ToTensor:
     def __call__(self, image):
-        return torch.from_numpy(image).reshape(3, 32, 32).float() / 255
+        return image.reshape(3, 32, 32).float() / 255
 
 class Normalize:
     def __init__(self, mean, std):
@@ -205,25 +205,21 @@ import torch
 class CIFAR10(torch.utils.data.Dataset):
     def __init__(self, root, train, download, transform):
         directory = os.path.join(root, 'cifar-10-batches-py')
-        names = sorted(name for name in os.listdir(directory) if name.startswith('data_batch_'))
-        self.files, self.transform = [os.path.join(directory, name) for name in names], transform
-        self.lengths = [len(self._read(file)[b'labels']) for file in self.files]
-
-    @staticmethod
-    def _read(file):
-        with open(file, 'rb') as opened:
-            return pickle.load(opened, encoding='bytes')
+        self.items, self.transform = [], transform
+        for name in sorted(name for name in os.listdir(directory) if name.startswith('data_batch_')):
+            file = open(os.path.join(directory, name), 'rb')
+            content = file.read()
+            batch = pickle.loads(content, encoding='bytes')
+            images = content.index(batch[b'data'].tobytes())
+            self.items += [(file, images + 3072 * number, label) for number, label in enumerate(batch[b'labels'])]
 
     def __len__(self):
-        return sum(self.lengths)
+        return len(self.items)
 
     def __getitem__(self, index):
-        for file, length in zip(self.files, self.lengths):
-            if index < length:
-                batch = self._read(file)
-                return self.transform(batch[b'data'][index]), batch[b'labels'][index]
-            index -= length
-        raise IndexError
+        file, place, label = self.items[index]
+        image = bytearray(os.pread(file.fileno(), 3072, place))
+        return self.transform(torch.frombuffer(image, dtype=torch.uint8)), label
 """,
 }
 
