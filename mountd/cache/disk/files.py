@@ -1,14 +1,24 @@
-"""Bytes to and from the files of the cache, with a checksum for each run. All calls block."""
+"""Bytes to and from the files of the cache, with a checksum for each run. All calls block.
 
+Only regular files are read and written, and no link is followed: whatever else lies where a file should be (a FIFO,
+which would keep its opener waiting for ever) is a file that is lost, and makes way for the next one.
+"""
+
+import errno
 import os
+import stat
 from collections.abc import Sequence
 
 import xxhash
 
 from mountd.cache.disk.entry import CELL, RUN, Run
-from mountd.cache.disk.layout import Layout
+from mountd.cache.disk.layout import Layout, remove
 from mountd.cache.disk.uncached import read_uncached
 from mountd.units import ByteRange
+
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.EACCES})
+"""What opening says of a link, a socket or FIFO, a directory, a place below a file, a file that may not be opened."""
 
 
 class BadRunError(Exception):
@@ -54,11 +64,11 @@ def read(layout: Layout, digest: int, runs: Sequence[Run], wanted: ByteRange) ->
     """Return the bytes of `wanted`, which `runs` cover, checked.
 
     Raises:
-        FileNotFoundError: the file was evicted meanwhile, or is lost.
+        FileNotFoundError: the file was evicted meanwhile, or is lost, or is no file.
         BadRunError: the bytes are not those that were written.
     """
     start, stop = runs[0].start, max(run.stop for run in runs)
-    descriptor = os.open(layout.file(digest), os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = _open(layout.file(digest), os.O_RDONLY)
     try:
         data = read_uncached(descriptor, start, stop)
         if data is None:
@@ -81,10 +91,32 @@ def _read(descriptor: int, start: int, stop: int) -> bytes:
     return data
 
 
-def _create(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+def _open(path: str, flags: int) -> int:
+    """Return a descriptor of the regular file at `path`.
+
+    Raises:
+        FileNotFoundError: there is none, or something else.
+    """
     try:
-        return os.open(path, flags, 0o600)
+        descriptor = os.open(path, flags | _FLAGS, 0o600)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise FileNotFoundError(errno.ENOENT, "is no file of the cache", path) from error
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, "is no file of the cache", path)
+
+
+def _create(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT
+    try:
+        return _open(path, flags)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        return os.open(path, flags, 0o600)
+        parent = os.path.dirname(path)
+        if not os.path.isdir(parent):
+            remove(parent)
+            os.makedirs(parent, mode=0o700, exist_ok=True)
+        remove(path)
+        return _open(path, flags)

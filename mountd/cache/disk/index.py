@@ -10,7 +10,6 @@
   anything is written.
 """
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,7 +33,7 @@ from mountd.cache.disk.changes import (
 )
 from mountd.cache.disk.entry import Run
 from mountd.cache.disk.journal import Journal
-from mountd.cache.disk.layout import Layout
+from mountd.cache.disk.layout import Layout, remove
 from mountd.cache.disk.lock import DirectoryLock
 from mountd.cache.disk.owner import OwnerLock
 from mountd.cache.disk.records import Grant, Need, Totals, Written
@@ -154,8 +153,7 @@ class Index:
             for grant, runs, disk in written:
                 need = grant.need
                 if need.digest not in self._state.objects:  # the index was lost meanwhile, and this is nobody's file
-                    with suppress(FileNotFoundError):
-                        os.unlink(self._layout.file(need.digest))
+                    remove(self._layout.file(need.digest))
                     continue
                 charge = accounts.charge_for(disk, self._state.objects.get(need.digest), block)
                 digest, packed = to_bytes(need.digest), entries.packed(runs)
@@ -246,7 +244,7 @@ class Index:
             for path, digest, taken in self._layout.files():
                 entry = None if digest is None else self._state.objects.get(digest)
                 if entry is None or digest is None:
-                    os.unlink(path)
+                    remove(path)
                     removed += 1
                     freed += taken
                     continue
@@ -366,8 +364,7 @@ class Index:
         for start in range(0, len(digests), REMOVED_AT_ONCE):
             batch = digests[start : start + REMOVED_AT_ONCE]
             for digest in batch:
-                with suppress(FileNotFoundError):
-                    os.unlink(self._layout.file(digest))
+                remove(self._layout.file(digest))
             self._say([Drop([to_bytes(digest) for digest in batch])])
         return len(digests)
 

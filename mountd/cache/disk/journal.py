@@ -8,7 +8,9 @@
 - Other versions of mountd: an older journal is given up, a newer one is refused.
 """
 
+import errno
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,9 +19,9 @@ from pathlib import Path
 import msgspec
 
 from mountd.cache.disk.changes import AnyChange
+from mountd.cache.disk.layout import MAGIC
 from mountd.errors import SetupError
 
-MAGIC = b"mountd cache journal\n"
 VERSION = 1
 _HEADER = MAGIC + VERSION.to_bytes(4, "little")
 _FRAME_HEAD = 8  # length and CRC-32
@@ -50,10 +52,19 @@ class Journal:
         """
         self.close()
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        self._inode = os.fstat(self._descriptor).st_ino
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link; `replace` puts a journal in its place
+                return False
+            raise
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        self._inode = found.st_ino
         self.position = len(_HEADER)
         header = os.pread(self._descriptor, len(_HEADER), 0)
         if header == _HEADER:

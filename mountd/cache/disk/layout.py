@@ -6,13 +6,16 @@
     lock                 held while the journal is changed
 
 A file's name stands for one version of one object: whoever writes to it, writes the same bytes. The directory is 0700:
-cached bytes are as private as what fetched them.
+cached bytes are as private as what fetched them. A directory that holds anything else is never made a cache: what is
+none of ours is removed from `objects`, and the mode of the directory is changed.
 """
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from mountd.cache.version import ObjectVersion
@@ -21,6 +24,10 @@ from mountd.errors import DeniedError, SetupError
 FAN_OUT = 64
 """Directories that files are spread over; made when needed."""
 DIGEST_BYTES = 16
+MAGIC = b"mountd cache journal\n"
+"""What a journal begins with."""
+_NAMES = frozenset({"journal", "journal.new", "objects", "owners", "lock", "lost+found"})
+"""What a cache may hold; the last is of a file system that was made for it."""
 
 
 def digest_of(store: str, key: str, version: ObjectVersion) -> int:
@@ -45,7 +52,7 @@ class Layout:
         """Make the directories that are missing, for nobody else's eyes.
 
         Raises:
-            DeniedError: the directory is somebody else's.
+            DeniedError: the directory is somebody else's, or holds something else.
             SetupError: it cannot be made.
         """
         try:
@@ -55,6 +62,7 @@ class Layout:
                 raise DeniedError(
                     f"cache directory {self.directory}: is not a directory of this user; give another --cache-dir"
                 )
+            self._refuse_foreign()
             if stat.S_IMODE(found.st_mode) != 0o700:
                 self.directory.chmod(0o700)
             self.objects.mkdir(mode=0o700, exist_ok=True)
@@ -63,6 +71,23 @@ class Layout:
             raise SetupError(
                 f"cache directory {self.directory}: {error.strerror}; give another --cache-dir or --mode stream"
             ) from error
+
+    def _refuse_foreign(self) -> None:
+        """A journal of ours makes it a cache; without one it may hold only what a cache holds."""
+        with suppress(OSError):
+            descriptor = os.open(self.journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "rb") as journal:
+                if journal.read(len(MAGIC)) == MAGIC:
+                    return
+        names = set(os.listdir(self.directory))
+        foreign = names - _NAMES
+        if "journal" in names and "lock" not in names:
+            foreign.add("journal")
+        if foreign:
+            raise DeniedError(
+                f"cache directory {self.directory}: holds other files ({min(foreign)!r}) and is no cache; "
+                "give another --cache-dir, empty or new"
+            )
 
     def fan(self, number: int) -> str:
         """Return the `number`-th directory of files."""
@@ -75,8 +100,8 @@ class Layout:
     def taken(self, digest: int) -> int:
         """Return the bytes of disk that the file of an object version takes now."""
         try:
-            return os.stat(self.file(digest)).st_blocks * 512
-        except FileNotFoundError:
+            return os.lstat(self.file(digest)).st_blocks * 512
+        except (FileNotFoundError, NotADirectoryError):
             return 0
 
     def files(self) -> Iterator[tuple[str, int | None, int]]:
@@ -88,6 +113,18 @@ class Layout:
                         yield one.path, digest_named(one.name), one.stat(follow_symlinks=False).st_blocks * 512
             except FileNotFoundError:
                 continue
+            except NotADirectoryError:
+                yield self.fan(number), None, os.lstat(self.fan(number)).st_blocks * 512
+
+
+def remove(path: str) -> None:
+    """Take away whatever is at `path`, which is a place of ours; it may be gone already."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except IsADirectoryError:  # no file of ours, and in the way of one
+        shutil.rmtree(path)
 
 
 def digest_named(name: str) -> int | None:

@@ -1,6 +1,9 @@
 """The disk cache in one process: what goes in comes out, for this version only, across restarts, within its bounds."""
 
+import contextlib
 import os
+import shutil
+import socket
 import stat
 import time
 
@@ -16,6 +19,21 @@ from mountd.units import GIB, KIB, MIB, ByteRange
 from tests.support.disk_cache import bytes_of, files_of, open_cache, piece_of, taken, version_of
 
 FILE = version_of("dir/file.bin", 3 * MIB + 12_345)
+
+
+def _socket(path):
+    with socket.socket(socket.AF_UNIX) as one, contextlib.chdir(path.parent):  # a path in full may be too long
+        one.bind(path.name)
+
+
+ALIENS = {
+    "a directory": lambda path: path.joinpath("full").mkdir(parents=True),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a dangling link": lambda path: path.symlink_to("nowhere"),
+    "a link": lambda path: path.symlink_to("../../lock"),
+    "a fifo": os.mkfifo,
+    "a socket": _socket,
+}
 
 
 @pytest.fixture
@@ -98,6 +116,26 @@ class TestBytes:
         (tmp_path / "file").write_text("")
         with pytest.raises((DeniedError, SetupError), match="cache directory"):
             open_cache(tmp_path / "file")
+
+    @pytest.mark.parametrize("name", ["objects/21/02f7ad8800a660208fd3ec8fa6027b", "letter.txt", "journal"])
+    def test_a_directory_of_other_things_is_not_made_a_cache_and_left_as_it_is(self, tmp_path, name):
+        (tmp_path / "mine").mkdir(mode=0o755)
+        (tmp_path / "mine" / "HEAD").write_text("of a repository")
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("precious")
+        if name == "journal":
+            (tmp_path / "mine" / "HEAD").unlink()
+        with pytest.raises(DeniedError, match=r"cache directory .*: holds other files \('\w+"):
+            open_cache(tmp_path / "mine")
+        assert path.read_text() == "precious"
+        assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o755
+
+    def test_a_cache_in_which_somebody_left_a_note_is_one(self, tmp_path):
+        open_cache(tmp_path).close()
+        (tmp_path / "note").write_text("do not delete")
+        open_cache(tmp_path).close()
+        assert (tmp_path / "note").read_text() == "do not delete"
 
 
 class TestRestarts:
@@ -262,6 +300,51 @@ class TestTrouble:
         cache.maintain()
         cache.write([piece_of(FILE)])
         assert cache.read(FILE, whole(FILE)) == bytes_of(FILE)
+
+    @pytest.mark.parametrize("alien", ALIENS)
+    @pytest.mark.parametrize("work", ["read", "write", "verify", "compare"])
+    def test_what_is_no_file_is_a_miss_and_makes_way(self, tmp_path, cache, alien, work):
+        cache.write([piece_of(FILE, 0, MIB)])
+        (path,) = files_of(tmp_path / "cache")
+        path.unlink()
+        ALIENS[alien](path)
+        if work == "read":
+            assert cache.read(FILE, ByteRange(0, MIB)) is None
+            cache.maintain()
+        elif work == "verify":
+            assert sum(bad for _, bad in cache.verify()) == 1
+        elif work == "compare":
+            (tmp_path / "cache" / "journal").unlink()
+            cache.maintain()
+            cache.compare()
+        cache.write([piece_of(FILE, MIB)])
+        assert cache.read(FILE, ByteRange(0, MIB)) is None
+        cache.write([piece_of(FILE)])
+        assert cache.read(FILE, whole(FILE)) == bytes_of(FILE)
+        assert path.is_file()
+        assert (tmp_path / "cache" / "lock").stat().st_size == 0
+
+    def test_a_file_where_a_directory_of_files_belongs_makes_way(self, tmp_path, cache):
+        cache.write([piece_of(FILE)])
+        (path,) = files_of(tmp_path / "cache")
+        shutil.rmtree(path.parent)
+        path.parent.write_text("in the way")
+        assert cache.read(FILE, ByteRange(0, MIB)) is None
+        assert cache.write([piece_of(FILE)])
+        assert cache.read(FILE, whole(FILE)) == bytes_of(FILE)
+
+    @pytest.mark.parametrize("alien", ["a link", "a dangling link", "a fifo"])
+    def test_a_journal_that_is_no_file_is_made_anew(self, tmp_path, cache, alien):
+        cache.write([piece_of(FILE)])
+        (tmp_path / "cache" / "journal").unlink()
+        ALIENS[alien](tmp_path / "cache" / "journal")
+        (tmp_path / "other").write_bytes(b"not ours")
+        for one in (cache, open_cache(tmp_path / "cache")):
+            one.maintain()
+            one.compare()
+            assert one.write([piece_of(FILE)])
+            assert one.read(FILE, whole(FILE)) == bytes_of(FILE)
+        one.close()
 
     def test_verify_finds_every_flipped_bit(self, tmp_path, cache):
         versions = [version_of(f"{number}", 100_000) for number in range(5)]
