@@ -160,9 +160,9 @@ def status(
 
     --json prints a list of objects like `list --json`, with `statistics` filled in: reads, bytes_read, bytes_fetched,
     store_requests, store_retries, store_errors, cache_hits, cache_misses, memory_used, memory_limit, memory_peak,
-    inodes, open_handles, changed_objects, handler_errors, hidden_names, waiting_for, disk_* (hits, misses, bytes_hit,
-    bytes_kept, bytes_dropped, evictions, errors, corrupt, used, limit, objects, pinned), fill and prefetches (ticket,
-    state, note, bytes, bytes_total, files, files_total).
+    inodes, open_handles, changed_objects, handler_errors, hidden_names, waiting_for, refused (path, why, changed),
+    disk_* (hits, misses, bytes_hit, bytes_kept, bytes_dropped, evictions, errors, corrupt, used, limit, objects,
+    pinned), fill and prefetches (ticket, state, note, bytes, bytes_total, files, files_total).
     """
     from mountd.client import api
 

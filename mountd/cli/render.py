@@ -92,6 +92,7 @@ def _statistics(numbers: MountStatistics) -> list[tuple[str, str]]:
     ]
     if said := ", ".join(f"{count} {what}" for count, what in notes if count):
         lines.append(("noted", said))
+    lines += [("refused", f"{refused.path}: {refused.why}") for refused in numbers.refused]
     lines.append(("slow now", "; ".join(numbers.waiting_for) or "nothing"))
     return lines
 

@@ -87,6 +87,7 @@ class ServedMount:
             handler_errors=self._operations.unexpected_errors,
             hidden_names=self._namespace.hidden_names,
             waiting_for=self._store.slow_now(),
+            refused=self._filesystem.refusals.latest_first(),
         )
         return self._disk.with_numbers(statistics)
 

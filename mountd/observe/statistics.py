@@ -19,6 +19,17 @@ class FillStatus(msgspec.Struct, kw_only=True):
     files_total: int = 0
 
 
+class Refusal(msgspec.Struct, kw_only=True):
+    """A file that a reader got an error for."""
+
+    path: str
+    """In the mount."""
+    why: str
+    """One line, without secrets."""
+    changed: bool = False
+    """Its version is gone from the store: replaced or deleted."""
+
+
 class MountStatistics(msgspec.Struct, kw_only=True):
     """A snapshot; counters grow from the start of the worker."""
 
@@ -74,3 +85,5 @@ class MountStatistics(msgspec.Struct, kw_only=True):
     """What users asked for, the oldest first; the last few."""
     waiting_for: list[str] = []
     """What takes long right now, slowest first: operation, name, seconds."""
+    refused: list[Refusal] = []
+    """The last few files that readers got errors for, the latest first."""

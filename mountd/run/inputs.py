@@ -23,6 +23,8 @@ _LEFTOVER_GRACE_S = 3.0
 """How long what the command left behind may take to end, once it keeps a mount busy."""
 _UNMOUNT_DEADLINE_S = 90.0
 """Above every deadline inside an unmount: ends the wait for one that is broken."""
+_TROUBLES_SHOWN = 3
+"""Of one input; one trouble of a store shows at many files."""
 
 _REMOVE_DEADLINE_S = 600.0
 """A download of a million small files takes its time to remove."""
@@ -37,7 +39,8 @@ class Inputs:
         self._lane = lane
         self._say = say
         self._directory: RunDirectory | None = None
-        self._mounted: list[Path] = []
+        self._mounted: dict[Path, str] = {}
+        """Names of inputs by mount point."""
 
     async def present(self) -> list[Presented]:
         """Return the inputs, all of them ready, in the plan's order.
@@ -69,6 +72,21 @@ class Inputs:
         if failures:
             raise failures[0]
         return [ready[item.name] for item in self._plan.inputs]
+
+    async def troubles(self) -> list[str]:
+        """Return what the command got errors for, a line each that names the input; a few for each input."""
+        found: dict[str, list[str]] = {}
+
+        async def ask(mount_point: Path, name: str) -> None:
+            lines = await self._operations.troubles(mount_point)
+            if len(lines) > _TROUBLES_SHOWN:
+                lines = [*lines[:_TROUBLES_SHOWN], f"and {len(lines) - _TROUBLES_SHOWN} more"]
+            found[name] = [f"input {name!r}: {line}" for line in lines]
+
+        async with trio.open_nursery() as nursery:
+            for mount_point, name in self._mounted.items():
+                nursery.start_soon(ask, mount_point, name)
+        return [line for item in self._plan.inputs for line in found.get(item.name, [])]
 
     async def take_down(self, command: Command | None) -> MountdError | None:
         """Unmount everything and remove the run's own directory; return the first failure.
@@ -125,7 +143,7 @@ class Inputs:
     async def _mount(self, item: Input, target: Path) -> Path | None:
         with trio.CancelScope(shield=True):  # it has its own deadline
             await self._operations.mount(f"{self._plan.identifier}-{item.name}", item.location, target)
-            self._mounted.append(target)
+            self._mounted[target] = item.name
         single_file = await self._operations.find_single_file(item.location, target)
         self._say(f"Mounted {item.name} to {target} as {'single file' if single_file else 'folder'}.")
         return single_file

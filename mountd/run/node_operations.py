@@ -23,6 +23,7 @@ from mountd.config.options import settle
 from mountd.config.strict_yaml import read_text
 from mountd.errors import MountdError, SetupError, UnsafeError, UsageError
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
+from mountd.observe.statistics import MountStatistics
 from mountd.run.mltable import FILE_NAME, evaluate
 from mountd.transfer.display import LINE_EVERY_S, line
 from mountd.transfer.progress import Progress, Rate
@@ -84,6 +85,10 @@ class NodeOperations:
     async def find_single_file(self, location: Location, mountpoint: Path) -> Path | None:
         """Look at the mount, and ask it where that does not tell."""
         return await self._lane.run(_single_file, mountpoint, location)
+
+    async def troubles(self, mountpoint: Path) -> list[str]:
+        """Ask the mount."""
+        return await self._lane.run(_troubles, mountpoint)
 
     async def unmount(self, mountpoint: Path, *, lazy: bool) -> None:
         """Unmount."""
@@ -151,6 +156,22 @@ class NodeOperations:
         if isinstance(outcome, MountdError):
             raise outcome
         return outcome
+
+
+def _troubles(mountpoint: Path) -> list[str]:
+    """Return what users of the mount got errors for; blocks for seconds at most."""
+    try:
+        record = api.status(mountpoint)[0]
+    except MountdError:
+        return []
+    lines = []
+    if record.statistics:
+        for refused in msgspec.convert(record.statistics, MountStatistics).refused:
+            what = "changed in the store" if refused.changed else "could not be read"
+            lines.append(f"file '{refused.path}' {what} ({refused.why})")
+    if record.restarts:
+        lines.append(f"its mount broke down and was set up anew ({record.last_error})")
+    return lines
 
 
 def _single_file(mountpoint: Path, location: Location) -> Path | None:

@@ -36,6 +36,9 @@ class DataOperations(Protocol):
             MountdError: that cannot be told.
         """
 
+    async def troubles(self, mountpoint: Path) -> list[str]:
+        """Return what users of a mount got errors for, a line each, the latest first; nothing if nobody can tell."""
+
     async def unmount(self, mountpoint: Path, *, lazy: bool) -> None:
         """Unmount.
 

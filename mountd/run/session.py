@@ -116,6 +116,8 @@ class _Session:
         self._lane = Lane("run", 16)
         self._inputs = Inputs(plan, operations, self._lane, say)
         self._command: Command | None = None
+        self._troubles: list[str] = []
+        """What the command got errors for from its inputs."""
 
     async def work(self, signals: SignalRouter) -> Outcome:
         """Do everything but the taking down; return how it went."""
@@ -142,7 +144,10 @@ class _Session:
                 self._say(f"mountd: got {number.name}; ending anyway, once everything is unmounted")
 
         with signals.to(on_signal):
-            return await self._inputs.take_down(self._command)
+            failure = await self._inputs.take_down(self._command)
+        for trouble in self._troubles:  # at the end of the log, where people look
+            self._say(f"mountd: error: {trouble}")
+        return failure
 
     def _outcome(self, status: int, unsafe: str | None) -> Outcome:
         """Return how a run ended whose command was started: its `status` wins over what is wrong with outputs."""
@@ -156,6 +161,8 @@ class _Session:
             error = f"the command was ended by {command.ended_by}"
         elif status != 0:
             error = f"the command ended with exit status {status}"
+        if error is not None and self._troubles:
+            error = "; ".join([error, *self._troubles])
         return Outcome(status or (UnsafeError.exit_code if unsafe else 0), error)
 
     async def _prepare(self) -> list[Presented]:
@@ -196,6 +203,8 @@ class _Session:
             self._say(f"mountd: the command was asked to end: its time limit of {plan.timeout_s:g} s was over")
         if self._command.ended_by is not None:
             self._say(f"mountd: the command was ended by {self._command.ended_by}")
+        if status != 0 and self._command.asked_by is None:
+            self._troubles = await self._inputs.troubles()  # while the mounts are there to be asked
         return status
 
     async def _upload_all(self, signals: SignalRouter) -> str | None:

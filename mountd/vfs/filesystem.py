@@ -20,10 +20,13 @@ from mountd.cache.block_cache import BlockCache, CachedObject
 from mountd.cache.version import ObjectVersion
 from mountd.errors import (
     ChangedError,
+    DeniedError,
     IsDirectoryError,
+    MountdError,
     NotDirectoryError,
     NotFoundError,
     StaleHandleError,
+    UnavailableError,
 )
 from mountd.tree import names
 from mountd.tree.base import Answer, Entries, Tree
@@ -32,6 +35,7 @@ from mountd.units import MIB
 from mountd.vfs.attributes import Attributes, Capacity, Listed, Looked
 from mountd.vfs.handles import DirectoryHandle, FileHandle, HandleTable
 from mountd.vfs.patience import Patience
+from mountd.vfs.refusals import Refusals
 
 WHOLE_AT_OPEN = 1 * MIB
 """Files up to this size are fetched whole by `open`: one request for open, read and close together."""
@@ -80,6 +84,7 @@ class FileSystem:
         self._refused: dict[int, _Refused] = {}
         """By caller: the last file that could not be opened in the version that was asked for."""
         self._patience = Patience(deadline_s, self._heard)
+        self.refusals = Refusals()
         self.reads = 0
         self.bytes_read = 0
 
@@ -107,8 +112,12 @@ class FileSystem:
                 return await self._lookup_again(directory, refused)
         answer = self._namespace.settled(directory, name)
         if answer is None:
-            with self._deadline("lookup", name):
-                answer = await self._namespace.lookup(directory, name)
+            try:
+                with self._deadline("lookup", name):
+                    answer = await self._namespace.lookup(directory, name)
+            except (DeniedError, UnavailableError) as error:
+                self.refusals.note(directory, name, error)
+                raise
         return self._looked(answer)
 
     def forget(self, ino: int, count: int) -> None:
@@ -173,12 +182,16 @@ class FileSystem:
         try:
             await self._check_current(node)
             return await self._open(node)
-        except StaleHandleError:
+        except StaleHandleError as error:
             if self._namespace.final:
+                self.refusals.note(node.parent, node.name, error)
                 raise  # another lookup would find no other version
             if len(self._refused) >= MOST_REFUSED:
                 self._refused.clear()  # of threads that have ended in between
             self._refused[caller] = _Refused(node.parent.ino, node.name)
+            raise
+        except MountdError as error:
+            self.refusals.note(node.parent, node.name, error)
             raise
 
     async def _check_current(self, node: FileNode) -> None:
@@ -244,7 +257,11 @@ class FileSystem:
                 data = await self._cache.collect(cached, offset, stop)
         except (ChangedError, NotFoundError) as error:
             self._namespace.doubt(node)
+            self.refusals.note(node.parent, node.name, error)
             raise StaleHandleError(f"{node.key}: was replaced while it was open") from error
+        except MountdError as error:
+            self.refusals.note(node.parent, node.name, error)
+            raise
         self._delivered(node, offset, stop)
         return data
 

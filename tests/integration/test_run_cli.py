@@ -254,6 +254,27 @@ def test_what_cannot_be_made_ready_is_named_and_is_125(node, options, named, rea
     assert not (node.directory / "ran").exists()
 
 
+def test_an_input_that_changes_under_the_command_is_named_last_and_in_the_record(node):
+    """Replaced by the command itself, far from what was read: in life it is somebody else."""
+    script = """
+import os, sys
+name, source = sys.argv[1:]
+with open(name, "rb") as file:
+    file.read(1)
+    os.replace(source + ".new", source)
+    os.pread(file.fileno(), 10, 500 << 20)
+"""
+    for suffix, size in (("", 600 << 20), (".new", 10)):
+        with open(f"{node.store}/train/deep/large.bin{suffix}", "wb") as file:
+            file.truncate(size)  # sparse
+    words = [sys.executable, "-c", script, "$data/deep/large.bin", f"{node.store}/train/deep/large.bin"]
+    done = run(node, "--mount", DATA, "--", *words, status=1, MOUNTD_MODE="stream")
+    assert "OSError: [Errno 116] Stale file handle" in done.stderr
+    said = "input 'data': file 'deep/large.bin' changed in the store ("
+    assert done.stderr.splitlines()[-1].startswith(f"mountd: error: {said}")
+    assert node.runs()[0]["error"].startswith(f"the command ended with exit status 1; {said}")
+
+
 def test_a_workspace_that_is_not_there_is_125(node):
     assert "/no/such" in run(node, "--workspace", "/no/such", "--", "true", status=125).stderr
 

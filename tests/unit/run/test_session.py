@@ -31,6 +31,7 @@ class Recorder:
         self.busy = 0
         self.unmount_failure = None
         self.single_file = None
+        self.trouble = {}
         self.on_mount = trio.lowlevel.checkpoint
         self.download_started = trio.Event()
         self.download_forever = False
@@ -48,6 +49,10 @@ class Recorder:
         if location.source in self.look_failures:
             raise self.look_failures[location.source]
         return mountpoint / self.single_file if self.single_file else None
+
+    async def troubles(self, mountpoint):
+        await trio.lowlevel.checkpoint()
+        return self.trouble.get(mountpoint.name, [])
 
     async def unmount(self, mountpoint, *, lazy):
         self.events.append("unmount lazily" if lazy else "unmount")
@@ -197,6 +202,19 @@ async def test_uploads_run_also_when_the_command_failed_and_its_status_wins(runn
     assert await runner(f"touch {runner.cwd}/out; exit 9", outputs=[runner.output("o")]) == 9
     assert runner.data_events() == ["upload out to dst-o"]
     assert "mountd: error: output 'o': half of it is missing" in runner.lines
+
+
+async def test_what_a_failed_command_got_errors_for_is_said_last_and_is_in_the_outcome(runner):
+    runner.operations.trouble = {"a": ["file 'x' changed in the store (why)"], "b": ["1", "2", "3", "4", "5"]}
+    inputs = [mounted("a"), mounted("b"), mounted("c")]
+    assert await runner("exit 9", inputs=inputs) == 9
+    said = ["input 'a': file 'x' changed in the store (why)"]
+    said += [f"input 'b': {what}" for what in ("1", "2", "3", "and 2 more")]
+    assert runner.lines[-5:] == [f"mountd: error: {line}" for line in said]
+    assert runner.outcome.error == "; ".join(["the command ended with exit status 9", *said])
+    assert await runner("exit 0", inputs=inputs) == 0
+    assert runner.outcome == Outcome(0)
+    assert not runner.lines[-1].startswith("mountd: error")
 
 
 async def test_a_failed_upload_is_7_and_the_others_still_go(runner):

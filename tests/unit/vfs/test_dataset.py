@@ -112,6 +112,9 @@ async def test_a_version_that_is_gone_is_estale_and_costs_one_request(autojump_c
             await mount.kernel.read_file("test/03")
     assert mount.guarded.calls["read"] == 1
     assert mount.namespace.inodes.changed_objects == 1
+    (refused,) = mount.fs.refusals.latest_first()
+    assert (refused.path, refused.changed) == ("test/03", True)
+    assert f"was {change}d in memory since the dataset was pinned" in refused.why
     assert (await mount.kernel.stat("test/03")).size == 100_003  # what was pinned
     assert await mount.kernel.read_file("test/04") == mount.content["d/test/04"]
 

@@ -335,6 +335,9 @@ async def test_estale_on_read_makes_the_next_open_look_again(autojump_clock, mak
     with pytest.raises(StaleHandleError):
         await mount.kernel.read(opened, 4 * MIB, 1000)
     assert await mount.kernel.read_file("a") == new
+    (refused,) = mount.fs.refusals.latest_first()
+    assert (refused.path, refused.changed) == ("a", True)
+    assert refused.why.startswith("read memory/a: ")
     mount.kernel.close(opened)
     await mount.check_nothing_is_left()
 
@@ -454,6 +457,8 @@ async def test_an_operation_that_failed_works_once_the_store_does(autojump_clock
     with pytest.raises(DeniedError if fault == "denied" else DeadlineError):
         await run(mount, opened)
     assert trio.current_time() - start <= 2 * 66, "two tries of the kernel at most"
+    refused = [(one.path, one.changed) for one in mount.fs.refusals.latest_first()]
+    assert refused == ([("a" if operation == "read" else "b", False)] if operation in {"open", "read"} else refused)
     mount.store.hanging, mount.store.fault = False, None
     result = await run(mount, opened)
     if operation == "open":
