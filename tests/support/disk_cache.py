@@ -41,6 +41,12 @@ def open_cache(directory, *, size="1GB", reserve=0, store=STORE, prefix="", open
     return DiskCache(directory, lambda key: (store, prefix + key), limits, opened=opened)
 
 
+def read(cache, version, wanted):
+    """Return the bytes of `wanted`; None: not all of them are here."""
+    held = cache.find(version, wanted)
+    return None if held is None else cache.read(held)
+
+
 def taken(directory):
     """Return what a directory takes on disk, as `du` counts; files may vanish meanwhile."""
     total = 0

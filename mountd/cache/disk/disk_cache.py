@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mountd.cache.disk import entry as entries
 from mountd.cache.disk import files
 from mountd.cache.disk.entry import Run
+from mountd.cache.disk.files import Held
 from mountd.cache.disk.index import Index
 from mountd.cache.disk.layout import Layout, digest_of
 from mountd.cache.disk.records import Grant, Need, Totals, Written
@@ -70,26 +71,33 @@ class DiskCache:
 
     # ---- bytes
 
-    def holds(self, version: ObjectVersion, wanted: ByteRange) -> bool:
-        """Whether the bytes of `wanted` are here, as far as this process knows; does not block."""
-        digest = self._digest(version)
-        return digest is not None and self._index.cover(digest, *wanted) is not None
-
-    def read(self, version: ObjectVersion, wanted: ByteRange) -> memoryview | None:
-        """Return the bytes of `wanted`; None: not all of them are here."""
+    def find(self, version: ObjectVersion, wanted: ByteRange) -> Held | None:
+        """Return where the bytes of `wanted` are, as far as this process knows; does not block."""
         digest = self._digest(version)
         runs = None if digest is None else self._index.cover(digest, *wanted)
-        if digest is None or runs is None:
-            return None
+        return None if digest is None or runs is None else Held(digest, self.layout.file(digest), runs, wanted)
+
+    def holds(self, version: ObjectVersion, wanted: ByteRange) -> bool:
+        """Whether the bytes of `wanted` are here, as far as this process knows; does not block."""
+        return self.find(version, wanted) is not None
+
+    def read(self, held: Held) -> memoryview | None:
+        """Return the bytes of `held.wanted`; None: they are not here any more."""
         try:
-            data = files.read(self.layout, digest, runs, wanted)
+            data = files.read(held)
         except FileNotFoundError:  # evicted meanwhile, or lost
-            self._bad.append((digest, None))
+            self._bad.append((held.digest, None))
             return None
+        return self.check(held, data)
+
+    def check(self, held: Held, data: memoryview) -> memoryview | None:
+        """Return the bytes of `held.wanted` out of what was read; None: they are not what was written."""
+        try:
+            data = files.checked(held, data)
         except files.BadRunError as error:
-            self._note(digest, error)
+            self._note(held.digest, error)
             return None
-        self._touched.add(digest)
+        self._touched.add(held.digest)
         return data
 
     def write(self, pieces: Sequence[Piece]) -> bool:
@@ -187,7 +195,8 @@ class DiskCache:
             runs = entries.runs_of(entry)
             for run in runs:
                 try:
-                    good += files.read(self.layout, digest, [run], ByteRange(run.start, run.stop)).nbytes
+                    held = Held(digest, self.layout.file(digest), [run], ByteRange(run.start, run.stop))
+                    good += files.checked(held, files.read(held)).nbytes
                 except FileNotFoundError:
                     if self._index.is_gone(digest):
                         break  # evicted meanwhile

@@ -1,4 +1,4 @@
-"""Bytes to and from the files of the cache, with a checksum for each run. All calls block.
+"""Bytes to and from the files of the cache, with a checksum for each run. Calls block unless they say otherwise.
 
 Only regular files are read and written, and no link is followed: whatever else lies where a file should be (a FIFO,
 which would keep its opener waiting for ever) is a file that is lost, and makes way for the next one.
@@ -8,12 +8,12 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import xxhash
 
 from mountd.cache.disk.entry import CELL, RUN, Run
 from mountd.cache.disk.layout import Layout, remove
-from mountd.cache.disk.uncached import read_uncached
 from mountd.units import ByteRange
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -60,25 +60,45 @@ def write(layout: Layout, digest: int, start: int, data: memoryview) -> tuple[li
         os.close(descriptor)
 
 
-def read(layout: Layout, digest: int, runs: Sequence[Run], wanted: ByteRange) -> memoryview:
-    """Return the bytes of `wanted`, which `runs` cover, checked.
+class Held(NamedTuple):
+    """Bytes that a file of the cache holds, as far as is known."""
+
+    digest: int
+    path: str
+    runs: Sequence[Run]
+    """Cover `wanted`; by offset."""
+    wanted: ByteRange
+
+    @property
+    def whole(self) -> ByteRange:
+        """What has to be read so that all runs can be checked."""
+        return ByteRange(self.runs[0].start, max(run.stop for run in self.runs))
+
+
+def read(held: Held) -> memoryview:
+    """Return the bytes of `held.whole`, fewer where the file ends before; `checked` takes them.
 
     Raises:
         FileNotFoundError: the file was evicted meanwhile, or is lost, or is no file.
-        BadRunError: the bytes are not those that were written.
     """
-    start, stop = runs[0].start, max(run.stop for run in runs)
-    descriptor = _open(layout.file(digest), os.O_RDONLY)
+    descriptor = _open(held.path, os.O_RDONLY)
     try:
-        data = read_uncached(descriptor, start, stop)
-        if data is None:
-            data = memoryview(_read(descriptor, start, stop))
+        return memoryview(_read(descriptor, *held.whole))
     finally:
         os.close(descriptor)
-    for run in runs:
+
+
+def checked(held: Held, data: memoryview) -> memoryview:
+    """Return the bytes of `held.wanted` out of those of `held.whole`; does not block.
+
+    Raises:
+        BadRunError: the bytes are not those that were written.
+    """
+    start = held.runs[0].start
+    for run in held.runs:
         if run.stop > start + data.nbytes or checksum(data[run.start - start : run.stop - start]) != run.checksum:
             raise BadRunError(run)
-    return data[wanted.start - start : wanted.stop - start]
+    return data[held.wanted.start - start : held.wanted.stop - start]
 
 
 def _read(descriptor: int, start: int, stop: int) -> bytes:

@@ -13,9 +13,11 @@ from collections.abc import Callable
 
 import trio
 
+from mountd.aio.kernel_reads import KernelReads
 from mountd.aio.threads import Lane
 from mountd.cache.disk.breaker import Breaker
 from mountd.cache.disk.disk_cache import DiskCache, Piece
+from mountd.cache.disk.files import Held
 from mountd.cache.disk.pace import Pace
 from mountd.cache.disk.records import Totals
 from mountd.cache.disk.shared_fetch import SharedFetches
@@ -40,6 +42,8 @@ GIVE_WAY_S = 0.5
 """How long work for later is put off because readers need the processors."""
 _STEP_S = 0.02
 _READERS = 8
+_READS_AT_ONCE = 64
+"""Of those that need no thread."""
 
 log = get_logger("mountd.cache.disk")
 
@@ -90,6 +94,7 @@ class DiskTier:
         self._ready = trio.Event()
         self._breaker = Breaker()
         self._pace = pace or Pace()
+        self._kernel_reads = KernelReads(_READS_AT_ONCE)
         self._reads = Lane("disk reads", _READERS)
         self._writes = Lane("disk writes", 1)
         self._upkeep = Lane("disk upkeep", 1)
@@ -107,8 +112,9 @@ class DiskTier:
 
     async def fetch(self, version: ObjectVersion, wanted: ByteRange) -> memoryview:
         """Return the bytes of `wanted`, from the disk or else from the store; errors are the store's."""
-        if not self._breaker.is_open and self._cache.holds(version, wanted):
-            data = await self._read(version, wanted)
+        held = None if self._breaker.is_open else self._cache.find(version, wanted)
+        if held is not None:
+            data = await self._read(held)
             if data is not None:
                 self.counters.hits += 1
                 self.counters.bytes_hit += data.nbytes
@@ -202,6 +208,7 @@ class DiskTier:
     async def run(self) -> None:
         """Write and keep up, until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._kernel_reads.run)
             nursery.start_soon(self._write_all)
             nursery.start_soon(self._keep_up)
 
@@ -263,12 +270,12 @@ class DiskTier:
             self._shared.end(version, shared, data)
         return data
 
-    async def _read(self, version: ObjectVersion, wanted: ByteRange) -> memoryview | None:
+    async def _read(self, held: Held) -> memoryview | None:
         scope = trio.CancelScope(deadline=trio.current_time() + READ_S)
         self._waiting_reads.add(scope)
         try:
             with scope:
-                data = await self._reads.run(self._cache.read, version, wanted)
+                data = await self._bytes_of(held)
                 for other in self._waiting_reads:  # a disk that answers anybody is only slow
                     other.deadline = trio.current_time() + READ_S
                 return data
@@ -279,6 +286,12 @@ class DiskTier:
             self._waiting_reads.discard(scope)
         self._trouble(TimeoutError(f"the disk did not answer within {READ_S:g} s"))
         return None
+
+    async def _bytes_of(self, held: Held) -> memoryview | None:
+        data = await self._kernel_reads.read(held.path, *held.whole)
+        if data is not None:
+            return self._cache.check(held, data)
+        return await self._reads.run(self._cache.read, held)
 
     def _offer(self, piece: Piece) -> None:
         within = None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mountd.cache.disk import entry
 from mountd.units import KIB, MIB, ByteRange
-from tests.support.disk_cache import bytes_of, files_of, open_cache, piece_of, taken, version_of
+from tests.support.disk_cache import bytes_of, files_of, open_cache, piece_of, read, taken, version_of
 
 CEILING = 6 * MIB
 SIZES = [0, 1, 64 * KIB, 100_000, MIB, MIB + 70_000]
@@ -113,7 +113,7 @@ class Machine:
         """The accounts are right, and what can be read is."""
         self.check_accounts()
         for version in VERSIONS:
-            data = self.cache.read(version, ByteRange(0, version.size))
+            data = read(self.cache, version, ByteRange(0, version.size))
             assert data is None or data == bytes_of(version)
         assert self.cache.corrupt == 0
 
@@ -142,7 +142,7 @@ WORKS = {
     "clearing": lambda cache: (cache.write([piece_of(version) for version in VERSIONS[:6]]), cache.clear()),
     "goodbye": lambda cache: (
         cache.write([piece_of(VERSIONS[4])]),
-        cache.read(VERSIONS[4], ByteRange(0, 9)),
+        read(cache, VERSIONS[4], ByteRange(0, 9)),
         cache.maintain(),
     ),
 }
@@ -200,7 +200,7 @@ def live(machine, step):
         case "read", version, percent, length:
             start = version.size * percent // 100
             stop = min(version.size, start + 1 + version.size * length // 100)
-            data = machine.cache.read(version, ByteRange(start, stop))
+            data = read(machine.cache, version, ByteRange(start, stop))
             assert data is None or data == bytes_of(version, start, stop)
         case ("maintain",):
             machine.cache.maintain()

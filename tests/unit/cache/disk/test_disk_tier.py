@@ -207,6 +207,17 @@ class TestReadersNeedTheProcessors:
         await tier.aclose()
 
 
+@pytest.fixture
+def threads_only(monkeypatch):
+    """No read of a disk without a thread, as where kernel or file system cannot."""
+
+    async def run(_reads):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(tier_module.KernelReads, "run", run)
+
+
+@pytest.mark.usefixtures("threads_only")
 async def test_a_disk_that_does_not_answer_is_left_out_and_comes_back(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(tier_module, "READ_S", 0.1)
     hold = threading.Event()
@@ -225,6 +236,25 @@ async def test_a_disk_that_does_not_answer_is_left_out_and_comes_back(tmp_path, 
         asked = len(world.origin.asked)
         await world.read()
         assert len(world.origin.asked) == asked
+
+
+async def test_a_disk_that_does_not_answer_without_threads_either_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(tier_module, "READ_S", 0.1)
+    async with World(tmp_path).running() as world:
+        await world.read()
+        await world.tier.drain()
+
+        async def silent(*_):
+            await trio.sleep_forever()
+
+        with monkeypatch.context() as patch, trio.fail_after(5):
+            patch.setattr(tier_module.KernelReads, "read", silent)
+            await world.read()
+            assert len(world.origin.asked) == 2
+            assert world.tier.in_trouble
+        await world.until(lambda: not world.tier.in_trouble)
+        await world.read()
+        assert len(world.origin.asked) == 2
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), OSError(30, "Read-only file system")])
@@ -325,6 +355,7 @@ async def test_a_journal_that_is_truncated_or_garbled_under_way_harms_nobody(tmp
             assert not world.tier.in_trouble
 
 
+@pytest.mark.usefixtures("threads_only")
 async def test_a_slow_disk_is_no_disk_in_trouble(tmp_path, monkeypatch):
     """Every read waits longer than the limit for its turn, but the disk always answers somebody."""
     monkeypatch.setattr(tier_module, "READ_S", 0.3)
