@@ -12,6 +12,8 @@ ETag = NewType("ETag", str)
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
+MOST = 1 << 62
+"""Bytes, the most that a size may be: sums of it fit in 64 bits."""
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?b?)\s*", re.IGNORECASE)
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*", re.IGNORECASE)
@@ -43,7 +45,10 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size; write for example 512MiB, 10GB or 1073741824")
     number, power, _ = match.groups()
-    return int(float(number) * 1024 ** _POWERS[power.lower()])
+    count = float(number) * 1024 ** _POWERS[power.lower()]
+    if count > MOST:
+        raise ValueError(f"{text!r} is not a size: more than {MOST} bytes")
+    return int(count)
 
 
 def format_size(count: float) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mountd.cli.workspace_option import WorkspaceOption
+from mountd.errors import NotFoundError
 from mountd.units import format_size
 
 if TYPE_CHECKING:
@@ -29,12 +30,16 @@ def prefetch(
     """Bring files of a mount to disk and return when they are there; exit with 5 if they do not fit.
 
     PATTERN is a path below the mount point, or a shell pattern of one, in which * also matches a slash; without any,
-    everything is brought. Interrupting the command does not stop the mount from bringing it.
+    everything is brought. If no file matches, exit with 3. Interrupting the command does not stop the mount
+    from bringing it.
     """
     from mountd.client import api
 
     del workspace  # every command takes it
     done = wait(mountpoint, api.prefetch(mountpoint, patterns or [], pin=pin))
+    if patterns and not done.files_total:
+        named = ", ".join(patterns)
+        raise NotFoundError(f"{mountpoint}: no file matches {named}; a PATTERN begins below the mount point")
     files = "1 file" if done.files_total == 1 else f"{done.files_total} files"
     typer.echo(done.note or f"{files}, {format_size(done.bytes_total)}, on disk")
 

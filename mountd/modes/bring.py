@@ -65,6 +65,7 @@ class Bringer:
 
     async def count(self, selection: Selection, progress: FillProgress) -> None:
         """Count what is wanted and what is missing of it; errors are the store's."""
+        await self._tier.catch_up()
         marker: str | None = ""
         while marker is not None:
             await self._tier.give_way()

@@ -112,8 +112,8 @@ class FillProgress:
         )
 
     def does_not_fit(self, room: int) -> None:
-        """It is over: there is less `room` than what it takes."""
-        self.end("streaming", f"{format_size(self.size_total)} does not fit in {format_size(room)}")
+        """It is over: there is less `room` than what is missing takes."""
+        self.end("streaming", f"{format_size(self.size_total)} does not fit in {format_size(room + self.size_done)}")
 
     def _left(self, now: float) -> str:
         elapsed = now - self.started

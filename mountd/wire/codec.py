@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from mountd.errors import MountdError
+from mountd.errors import MountdError, UsageError
 from mountd.wire.messages import PROTOCOL, Hello, Message
 
 MAX_FRAME_BYTES = 4 << 20
@@ -26,8 +26,12 @@ class ProtocolError(MountdError):
 
 
 def pack(value: Any) -> msgspec.Raw:
-    """Return `value` encoded for a field that carries a value of a higher layer."""
-    return msgspec.Raw(msgspec.msgpack.encode(value))
+    """Return `value` encoded for a field that carries a value of a higher layer.
+
+    Raises:
+        UsageError: a text in it is not Unicode.
+    """
+    return msgspec.Raw(_encode(value))
 
 
 def unpack(raw: msgspec.Raw, kind: type[T]) -> T:
@@ -47,11 +51,19 @@ def encode(message: Message) -> bytes:
 
     Raises:
         ProtocolError: it is larger than a frame may be.
+        UsageError: a text in it is not Unicode.
     """
-    body = msgspec.msgpack.encode(message)
+    body = _encode(message)
     if len(body) > MAX_FRAME_BYTES:
         raise ProtocolError(f"a control message of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
     return _LENGTH.pack(len(body)) + body
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return msgspec.msgpack.encode(value)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{error.object!r}: is not UTF-8, and what mounts are told has to be") from None
 
 
 class Conversation(Generic[T]):

@@ -142,6 +142,10 @@ def test_prefetch_brings_what_the_patterns_name(node, origin, point):
     assert found["pinned"] >= COUNT // 2 * SIZE
     assert "20 files" in node.run("prefetch", point, check=0).stdout
     assert gets(origin) == before + COUNT // 2
+    assert "no file matches 2, trian/*; " in node.run("prefetch", point, "2", "trian/*", check=3).stderr
+    node.run("cache", "clear", check=0)
+    node.run("prefetch", point, "0", check=0)
+    assert shown(node)["complete"] == COUNT // 2
 
 
 def test_prefetch_of_what_is_no_mount(node, tmp_path):

@@ -166,6 +166,16 @@ class DiskTier:
             while self.readers_wait and not self._pace.has_spare():  # noqa: ASYNC110 - silence is no event
                 await trio.sleep(_STEP_S)
 
+    async def catch_up(self) -> None:
+        """Learn now what other processes did, such as `mountd cache clear`."""
+        if self._breaker.is_open:
+            return
+        try:
+            with trio.fail_after(UPKEEP_S):
+                await self._upkeep.run(self._cache.maintain)
+        except (OSError, trio.TooSlowError) as error:
+            self._trouble(error)
+
     def gaps(self, version: ObjectVersion) -> list[ByteRange]:
         """Return what is missing of a version on the disk, as far as this process knows."""
         return self._cache.gaps(version)

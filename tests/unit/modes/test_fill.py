@@ -286,6 +286,21 @@ class TestPrefetch:
             assert sorted(key for key, _ in node.asked) == ["root/a/1.jpg", "root/a/2.txt", "root/b/1.jpg"]
             assert mount.cache.totals().pinned >= 20_000
 
+    async def test_what_was_cleared_a_moment_ago_is_brought_again(self, node, monkeypatch):
+        node.put("file")
+        monkeypatch.setattr(tier_module, "UPKEEP_EVERY_S", 1e9)
+        async with node.mounted(whole=False) as mount:
+            for ticket in ("1", "2"):
+                mount.fill.prefetch([], pinned=True, ticket=ticket)
+                with trio.fail_after(20):
+                    while not mount.fill.ordered[-1].is_over:  # noqa: ASYNC110
+                        await trio.sleep(0.005)
+                other = open_cache(node.directory)
+                assert (other.totals().objects, other.totals().pinned > 0) == (1, True)
+                other.clear()
+                other.close()
+            assert len(node.asked) == 2
+
 
 def test_words():
     progress = FillProgress()

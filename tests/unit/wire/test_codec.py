@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mountd import errors
-from mountd.errors import MountdError
+from mountd.errors import MountdError, UsageError
 from mountd.wire.codec import MAX_FRAME_BYTES, Conversation, ProtocolError, encode, pack, unpack
 from mountd.wire.messages import (
     PROTOCOL,
@@ -182,3 +182,9 @@ def test_an_unknown_error_keeps_its_exit_code(exit_code):
 
 def test_an_error_class_cannot_name_something_else_of_the_module():
     assert type(Failed(error="ClassVar", exit_code=3, message="x").to_error()) is errors.NotFoundError
+
+
+@pytest.mark.parametrize("send", [pack, encode])
+def test_text_that_is_not_unicode_is_the_senders_mistake(send):
+    with pytest.raises(UsageError, match=r"^'/data/\\udcff': is not UTF-8"):
+        send(Status(mountpoint="/data/\udcff"))
