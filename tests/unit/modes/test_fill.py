@@ -312,4 +312,4 @@ def test_words():
     progress.keep(43 << 30)
     assert progress.describe(100.0 + 43 * 12) == "downloading 43 %, 11 min 24 s left"
     progress.does_not_fit(300 << 30)
-    assert progress.describe(0.0) == "streaming: 100.0 GiB does not fit in 300.0 GiB"
+    assert progress.describe(0.0) == "streaming: 100.0 GiB does not fit in 343.0 GiB"
