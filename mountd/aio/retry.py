@@ -3,8 +3,8 @@
 A try that raises a retryable `MountdError` is repeated after a pause that doubles up to a ceiling and is spread at
 random over the upper half of it, never shorter than what the store asked for, until the deadline for all tries
 together is over. Where nothing ever answered and connections are refused, or there is no such name, a mistake in the
-address is likelier than an outage: whoever asks first may give that up sooner. So it is where all answers are nonsense,
-whoever asks: `NONSENSE_TRIES` in a row are the end.
+address is likelier than an outage: whoever asks first may give that up sooner. So it is where nothing ever made sense:
+`NONSENSE_TRIES` such answers in a row are the end, whoever asks. Who was met before, or made sense, is waited for.
 """
 
 import math
@@ -49,7 +49,7 @@ async def retrying(
     what: str,
     policy: RetryPolicy,
     on_retry: Callable[[MountdError, float], None] | None = None,
-    reached: Callable[[], bool] = lambda: True,
+    was_well: Callable[[MountdError], bool] = lambda _: True,
 ) -> T:
     """Return the result of the first `attempt` that does not fail in a retryable way.
 
@@ -58,7 +58,8 @@ async def retrying(
         what: names the request in the error, without secrets.
         policy: pauses and deadline.
         on_retry: told about each failure that is tried again and the pause before it.
-        reached: whether the other side was ever met; asked after an `UnreachableError`.
+        was_well: whether the failure can only be an outage; asked after an `UnreachableError` (was the other side ever
+            met?) and a `NonsenseError` (did it ever make sense?).
 
     Raises:
         DeadlineError: the deadline is over, or the answers are nonsense; the last failure is its cause.
@@ -82,9 +83,9 @@ async def retrying(
         failures += 1
         pause = policy.pause_s(failures, last, random.random())  # noqa: S311 - jitter, not a secret
         until = deadline
-        if isinstance(last, UnreachableError) and not reached():
+        if isinstance(last, UnreachableError) and not was_well(last):
             until = min(deadline, began + policy.unreached_s)
-        nonsense = nonsense + 1 if isinstance(last, NonsenseError) else 0
+        nonsense = nonsense + 1 if isinstance(last, NonsenseError) and not was_well(last) else 0
         if trio.current_time() + pause >= until or nonsense == NONSENSE_TRIES:
             raise DeadlineError(f"{what}: gave up after {failures} tries: {last.message}") from last
         if on_retry is not None:

@@ -70,6 +70,9 @@ class GuardedStore:
         self._policy = policy
         self._running: set[_Running] = set()
         self._reached = False
+        """Something ever answered."""
+        self._understood = False
+        """An answer ever made sense."""
         self._quiet_until = 0.0
         self.calls: Counter[str] = Counter()
         """Calls by operation, each counted once however often it was tried."""
@@ -208,8 +211,10 @@ class GuardedStore:
                 outcome = await attempt()
             except MountdError as error:
                 self._reached = self._reached or (asks and not isinstance(error, UnreachableError))
+                self._understood = self._understood or (asks and _is_an_answer(error))
                 raise
             self._reached = self._reached or asks
+            self._understood = self._understood or asks
             return outcome
 
         self._running.add(running)
@@ -219,7 +224,7 @@ class GuardedStore:
                 what=f"{operation} {self.name}/{name}",
                 policy=self._policy,
                 on_retry=lambda error, _: self._tell(running, error),
-                reached=lambda: self._reached,
+                was_well=lambda error: self._reached if isinstance(error, UnreachableError) else self._understood,
             )
         except MountdError as error:
             if not _is_an_answer(error):

@@ -54,12 +54,17 @@ def test_pauses_double_up_to_the_longest():
 async def test_nonsense_in_a_row_is_given_up_within_seconds(autojump_clock):
     attempt = Attempts(*[NonsenseError("html")] * 100)
     with pytest.raises(DeadlineError, match=rf"^x: gave up after {NONSENSE_TRIES} tries: html$"):
-        await retrying(attempt, what="x", policy=POLICY)
+        await retrying(attempt, what="x", policy=POLICY, was_well=lambda _: False)
     assert len(attempt.times) == NONSENSE_TRIES
     assert trio.current_time() - attempt.times[0] < 3.2
 
     mixed = [NonsenseError("html"), NonsenseError("html"), CorruptError("broke off")] * 10
     attempt = Attempts(*mixed)
+    with pytest.raises(DeadlineError, match="gave up after"):
+        await retrying(attempt, what="x", policy=POLICY, was_well=lambda _: False)
+    assert len(attempt.times) > NONSENSE_TRIES
+
+    attempt = Attempts(*[NonsenseError("html")] * 100)  # of who made sense before
     with pytest.raises(DeadlineError, match="gave up after"):
         await retrying(attempt, what="x", policy=POLICY)
     assert len(attempt.times) > NONSENSE_TRIES

@@ -12,6 +12,7 @@ from mountd.errors import (
     DeadlineError,
     DeniedError,
     ExistsError,
+    NonsenseError,
     NotFoundError,
     UnavailableError,
     UnreachableError,
@@ -114,6 +115,29 @@ async def test_an_address_where_nothing_ever_answered_is_given_up_sooner(inner, 
         await store.stat("a")
     assert 45 < trio.current_time() - started <= 60
     assert 1 <= len(caplog.messages) <= 2
+
+
+async def test_who_never_made_sense_is_given_up_sooner_than_who_stopped_making_it(inner, store, autojump_clock):
+    async def answer_nonsense(method, key):
+        raise NonsenseError("the listing cannot be understood")
+
+    async def deny_it_exists(method, key):
+        raise NotFoundError("there is none")
+
+    inner.on_call = answer_nonsense
+    started = trio.current_time()
+    with pytest.raises(DeadlineError, match="after 6 tries: the listing"):
+        await store.stat("a")
+    assert trio.current_time() - started < 30
+
+    inner.on_call = deny_it_exists  # that is sense
+    with pytest.raises(NotFoundError):
+        await store.stat("a")
+    inner.on_call = answer_nonsense  # a page of a proxy in maintenance, for one
+    started = trio.current_time()
+    with pytest.raises(DeadlineError, match="the listing"):
+        await store.stat("a")
+    assert 45 < trio.current_time() - started <= 60
 
 
 async def test_a_short_trouble_is_no_warning(inner, store, caplog, autojump_clock):
