@@ -23,7 +23,7 @@ def run_table(records: Sequence[RunRecord], now: float) -> str:
     rows = [
         [
             record.id,
-            record.status,
+            f"{record.status} (killed)" if record.killed else record.status,
             "" if record.exit_code is None else str(record.exit_code),
             _time(record.created),
             _duration(record, now),

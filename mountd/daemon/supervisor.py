@@ -131,7 +131,7 @@ class Supervisor:
         return keeper
 
     async def _end_with(self, owner: Owner, keeper: MountKeeper) -> None:
-        """End the mount of `keeper` when `owner` is gone."""
+        """End the mount of `keeper` when `owner` is gone; one that is detached by then is served to its end."""
         try:
             async with trio.open_nursery() as nursery:
 
@@ -141,8 +141,10 @@ class Supervisor:
 
                 nursery.start_soon(until_over)
                 await owner.wait_gone()
-                _log.info("the process that mounted is gone", mountpoint=keeper.mountpoint)
-                await keeper.end()
+                if keeper.holds_mountpoint:
+                    _log.info("the process that owns the mount is gone", mountpoint=keeper.mountpoint)
+                    await keeper.end()
+                nursery.cancel_scope.cancel()
         finally:
             owner.close()
 

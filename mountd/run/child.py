@@ -30,6 +30,11 @@ class Command:
         """The first signal passed on that asks to end."""
 
     @property
+    def group(self) -> int:
+        """Its process group."""
+        return self._group
+
+    @property
     def ended_by(self) -> str | None:
         """The name of the signal that ended the command, if one did."""
         status = self._process.returncode

@@ -94,6 +94,11 @@ class Journal:
                 self._trouble = error.strerror or str(error)
                 self.say(f"mountd: warning: the record of the run cannot be written: {self._trouble}")
 
+    def seen(self) -> None:
+        """Note that the run is alive."""
+        with contextlib.suppress(OSError):
+            os.utime(self._lock)
+
     def end(self, **changes: Any) -> None:
         """Write the last state and let go of the lock; nothing follows it."""
         self.update(ended=time.time(), pid=None, **changes)

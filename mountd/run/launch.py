@@ -11,6 +11,7 @@ from mountd.catalog.workspace import Workspace
 from mountd.errors import MountdError
 from mountd.observe.redaction import redact
 from mountd.run.failures import PreparationError
+from mountd.run.guard import RunGuard
 from mountd.run.journal import Journal
 from mountd.run.node_operations import NodeOperations
 from mountd.run.plan import RunPlan, make_plan
@@ -68,28 +69,35 @@ def launch(
     )
     journal = _keep_record(plan, found)
     if journal is None:
-        return trio.run(_session(plan, environ, say)).exit_status
+        with RunGuard() as guard:
+            return trio.run(_session(plan, environ, say, guard)).exit_status
     recording = Recording(journal)
     outcome = Outcome(MountdError.exit_code, "an internal error")
     variables = {RUN_ID_VARIABLE: journal.record.id, RUN_DIRECTORY_VARIABLE: str(journal.directory)}
     try:
-        outcome = trio.run(_session(plan, {**environ, **variables}, journal.also(say), recording))
+        with RunGuard() as guard:
+            outcome = trio.run(_session(plan, {**environ, **variables}, journal.also(say), guard, recording))
     finally:
         recording.ended(outcome)
     return outcome.exit_status
 
 
 def _session(
-    plan: RunPlan, environ: Mapping[str, str], say: Callable[[str], None], recording: Recording | None = None
+    plan: RunPlan,
+    environ: Mapping[str, str],
+    say: Callable[[str], None],
+    guard: RunGuard,
+    recording: Recording | None = None,
 ) -> Callable[[], Awaitable[Outcome]]:
     return partial(
         run_session,
         plan,
-        operations=NodeOperations(environ, say),
+        operations=NodeOperations(environ, say, owner_pid=guard.pid),
         environment=environ,
         say=say,
         watcher=recording,
         prepare=None if recording is None else recording.preparing,
+        guard=guard,
     )
 
 

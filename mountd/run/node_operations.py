@@ -36,7 +36,12 @@ class NodeOperations:
     """Data operations on this node; see `run.operations.DataOperations`."""
 
     def __init__(
-        self, environ: Mapping[str, str], say: Callable[[str], None], workspace: Workspace | None = None
+        self,
+        environ: Mapping[str, str],
+        say: Callable[[str], None],
+        workspace: Workspace | None = None,
+        *,
+        owner_pid: int | None = None,
     ) -> None:
         """Take the context of a run.
 
@@ -44,10 +49,12 @@ class NodeOperations:
             environ: holds the variables that tune mounts.
             say: takes lines about transfers that take long.
             workspace: where what an MLTable names is looked up.
+            owner_pid: the process with whose end mounts end that are there still.
         """
         self._environ = environ
         self._say = say
         self._workspace = workspace
+        self._owner_pid = owner_pid
         self._lane = Lane("mounts", 16)
 
     async def evaluate(self, location: Location) -> Location:
@@ -74,7 +81,7 @@ class NodeOperations:
         options = settle({}, [], self._environ, read_config(self._environ), datastore_ttl_s=location.attr_ttl_s)
         real = await self._lane.run(api.real_mountpoint, mountpoint)
         spec = MountSpec(name=name, mountpoint=real, location=location, options=options, eager=True)
-        await self._lane.run(api.mount, spec)
+        await self._lane.run(partial(api.mount, spec, owner_pid=self._owner_pid))
         if options.mode == "download":
             try:
                 await self._lane.run(lambda: wait_filled(real, lambda _: None))

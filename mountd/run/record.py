@@ -2,7 +2,7 @@
 
 ```
 run.json                  the record
-.alive                    locked by the run's process for as long as it lives
+.alive                    locked by the run's process for as long as it lives, and touched every few seconds
 metrics.jsonl, tags.jsonl what the command said of itself (`run.metrics`)
 user_logs/std_log.txt     the run's log and, in a job, the command's output
 code/                     the working directory of a job
@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -76,6 +77,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Of the process that carries the run out, while it does."""
     code: str | None = None
     """What was copied to be the working directory."""
+    killed: bool = False
+    """Its process is gone without a word; `ended` is when it was last seen alive. Never written, only read."""
 
     @property
     def is_over(self) -> bool:
@@ -124,7 +127,9 @@ def read_record(directory: Path) -> RunRecord:
     record = _read(directory)  # it may have ended in between
     if record.is_over:
         return record
-    return msgspec.structs.replace(record, status="Failed", error=_INTERRUPTED, ended=_last_sign(directory), pid=None)
+    seen = _last_sign(directory)
+    error = f"{_INTERRUPTED}; it was last seen alive at {datetime.fromtimestamp(seen, UTC):%Y-%m-%d %H:%M:%SZ}"
+    return msgspec.structs.replace(record, status="Failed", error=error, ended=seen, pid=None, killed=True)
 
 
 def list_records(workspace: Workspace) -> list[RunRecord]:
@@ -175,9 +180,9 @@ def _is_alive(directory: Path) -> bool:
 
 
 def _last_sign(directory: Path) -> float:
-    """Return when the run last wrote to its log or record."""
+    """Return when the run last wrote to its log or record, or said that it is alive."""
     times = []
-    for path in (log_path(directory), directory / RECORD):
+    for path in (log_path(directory), directory / RECORD, directory / LOCK):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
     return max(times, default=0.0)

@@ -7,12 +7,15 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import trio
 
 from mountd.aio.threads import Lane
 from mountd.run.environment import Presented
 from mountd.run.journal import Journal
 from mountd.run.record import DataRecord, Status
 from mountd.run.session import Outcome
+
+_SEEN_EVERY_S = 2.0
 
 
 class Recording:
@@ -41,6 +44,12 @@ class Recording:
     async def finalizing(self) -> None:
         """The command is over, and outputs are about to be uploaded."""
         await self._update(status="Finalizing")
+
+    async def keep_alive(self) -> None:
+        """Say every few seconds that the run is alive: nobody says when a process was killed."""
+        while True:
+            await trio.sleep(_SEEN_EVERY_S)
+            await self._lane.run(self._journal.seen)
 
     def ended(self, outcome: Outcome) -> None:
         """Write how the run ended; the first call counts. Blocks."""

@@ -19,6 +19,7 @@ from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
 from mountd.errors import MountdError, UnsafeError
 from mountd.run.failures import PreparationError
+from mountd.run.guard import RunGuard
 from mountd.run.job import JobSpec
 from mountd.run.job_plan import plan_job
 from mountd.run.journal import Journal
@@ -55,9 +56,11 @@ def run_job(
     recording = Recording(journal)
     outcome = Outcome(1, "an internal error; the log says more")
     try:
-        outcome = trio.run(
-            partial(_carry_out, job, journal, recording, workspace, environ, show), strict_exception_groups=True
-        )
+        with RunGuard() as guard:
+            outcome = trio.run(
+                partial(_carry_out, job, journal, recording, workspace, environ, show, guard),
+                strict_exception_groups=True,
+            )
     except BaseException:
         journal.say(traceback.format_exc())
         raise
@@ -73,6 +76,7 @@ async def _carry_out(
     workspace: Workspace,
     environ: Mapping[str, str],
     show: Callable[[str], None] | None,
+    guard: RunGuard,
 ) -> Outcome:
     over = trio.Event()
     outcome = Outcome(MountdError.exit_code)
@@ -80,7 +84,7 @@ async def _carry_out(
         if show is not None:
             nursery.start_soon(_follow, LogTail(log_path(journal.directory)), show, over)
         try:
-            outcome = await _work(job, journal, recording, workspace, environ)
+            outcome = await _work(job, journal, recording, workspace, environ, guard)
         except MountdError as error:  # through the nursery it would come out as a group
             journal.say(f"mountd: error: {error.message}")
             outcome = Outcome(error.exit_code, error.message)
@@ -92,7 +96,12 @@ async def _carry_out(
 
 
 async def _work(
-    job: JobSpec, journal: Journal, recording: Recording, workspace: Workspace, environ: Mapping[str, str]
+    job: JobSpec,
+    journal: Journal,
+    recording: Recording,
+    workspace: Workspace,
+    environ: Mapping[str, str],
+    guard: RunGuard,
 ) -> Outcome:
     """Do all of the run but its record's end.
 
@@ -103,7 +112,7 @@ async def _work(
     for remark in job.remarks:
         journal.say(f"mountd: {remark}")
     plan = await disk.run(partial(plan_job, job, journal.directory, workspace=workspace, environ=environ))
-    operations = NodeOperations(environ, journal.say, workspace)
+    operations = NodeOperations(environ, journal.say, workspace, owner_pid=guard.pid)
 
     async def prepare() -> None:
         await recording.preparing()
@@ -122,6 +131,7 @@ async def _work(
             watcher=recording,
             output=output,
             prepare=prepare,
+            guard=guard,
         )
     finally:
         os.close(output)

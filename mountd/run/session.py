@@ -25,6 +25,7 @@ from mountd.run.child import Command
 from mountd.run.environment import Mode, Presented, published_variables
 from mountd.run.expand import Expander
 from mountd.run.failures import PreparationError
+from mountd.run.guard import RunGuard
 from mountd.run.inputs import Inputs
 from mountd.run.operations import DataOperations
 from mountd.run.plan import Output, RunPlan
@@ -61,6 +62,9 @@ class Watcher(Protocol):
     async def finalizing(self) -> None:
         """The command is over, and outputs are about to be uploaded."""
 
+    async def keep_alive(self) -> None:
+        """Say now and then that the run is alive; is cancelled when it is over."""
+
 
 async def run_session(
     plan: RunPlan,
@@ -71,6 +75,7 @@ async def run_session(
     watcher: Watcher | None = None,
     output: int | None = None,
     prepare: Callable[[], Awaitable[None]] | None = None,
+    guard: RunGuard | None = None,
 ) -> Outcome:
     """Carry out `plan` and return how it ended.
 
@@ -82,14 +87,18 @@ async def run_session(
         watcher: is told how far the run is.
         output: a descriptor for what the command writes; its own terminal or pipes if left out.
         prepare: is done before the inputs, and fails the run if it raises a MountdError.
+        guard: ends the command if this process is killed.
     """
-    session = _Session(plan, operations, environment, lambda line: say(redact(line)), watcher, output, prepare)
-    async with routed_signals() as signals:
+    session = _Session(plan, operations, environment, lambda line: say(redact(line)), watcher, output, prepare, guard)
+    async with routed_signals() as signals, trio.open_nursery() as nursery:
+        if watcher is not None:
+            nursery.start_soon(watcher.keep_alive)
         try:
             outcome = await session.work(signals)
         finally:
             with trio.CancelScope(shield=True):  # every step in there has its own deadline
                 failure = await session.take_down(signals)
+        nursery.cancel_scope.cancel()
     if failure is not None and outcome.exit_status == 0:
         return Outcome(failure.exit_code, failure.message)
     return outcome
@@ -105,6 +114,7 @@ class _Session:
         watcher: Watcher | None,
         output: int | None,
         prepare: Callable[[], Awaitable[None]] | None,
+        guard: RunGuard | None,
     ) -> None:
         self._plan = plan
         self._operations = operations
@@ -113,6 +123,7 @@ class _Session:
         self._watcher = watcher
         self._output = output
         self._prepare_first = prepare
+        self._guard = guard
         self._lane = Lane("run", 16)
         self._inputs = Inputs(plan, operations, self._lane, say)
         self._command: Command | None = None
@@ -198,6 +209,8 @@ class _Session:
         self._command = await Command.start(
             words, {**self._environment, **variables}, cwd=plan.cwd, output=self._output
         )
+        if self._guard is not None:
+            self._guard.watch(self._command.group)
         status = await self._command.wait(signals, timeout_s=plan.timeout_s, grace_s=plan.grace_s)
         if self._command.timed_out:
             self._say(f"mountd: the command was asked to end: its time limit of {plan.timeout_s:g} s was over")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -376,15 +377,23 @@ def test_a_process_that_is_not_the_runs_is_left_alone(node):
         journal.close()
 
 
-def test_a_killed_run_is_failed(node, start):
-    os.mkfifo(node.directory / "hold")
-    directory = start(ShellCommand(line=f"echo up; cat '{node.directory}/hold'"))
+def test_a_killed_run_is_failed_and_its_command_ends_before_its_data(node, start):
+    line = "trap 'cat \"$data/a.txt\"; echo saved; exit' TERM; echo up; while :; do sleep 0.05; done"
+    directory = start(ShellCommand(line=line), inputs=(data(name="data"),))
     node.wait_until(lambda: "\nup\n" in read_log(directory), "the command is up")
     os.kill(read_record(directory).pid, signal.SIGKILL)
     record = wait(directory, timeout_s=PATIENCE_S)
-    assert (record.status, record.error) == ("Failed", "interrupted: the process of the run is gone")
-    assert node.runs()[0]["status"] == "Failed"
-    (node.directory / "hold").write_text("")  # nobody told the command to end
+    assert (record.status, record.killed) == ("Failed", True)
+    assert re.fullmatch(
+        r"interrupted: the process of the run is gone; it was last seen alive at \S+ \S+Z", record.error
+    )
+    node.wait_until(lambda: node.mounts() == [], "the mount is gone")
+    assert read_log(directory).endswith("first\nsaved\n")
+    assert (node.runs()[0]["status"], node.runs()[0]["killed"]) == ("Failed", True)
+    assert " Failed (killed) " in node.run("runs", "list", check=0).stdout
+    node.wait_gone()
+    (directory / "inputs/data").rmdir()
+    (directory / "inputs").rmdir()
 
 
 def test_where_inputs_lie_and_what_stays_of_them(node, start, tmp_path):

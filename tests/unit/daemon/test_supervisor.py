@@ -453,6 +453,18 @@ async def test_a_mount_ends_with_the_process_that_owns_it(tmp_path):
         os.close(handle)
         with pytest.raises(SetupError, match=f"the process {owner.pid} that asked for a mount is not there"):
             await supervisor.answer(Mount(spec=spec(point), owner_pid=owner.pid))
+        # one that is detached is served to its end,
+        owner = await trio.lowlevel.open_process(["sleep", "1000"])
+        await supervisor.answer(Mount(spec=spec(point), owner_pid=owner.pid))
+        handle = os.open(point, os.O_RDONLY)
+        await supervisor.answer(Unmount(mountpoint=str(point), lazy=True))
+        owner.kill()
+        await owner.wait()
+        with trio.move_on_after(0.2):  # it has to stay; to see it go would take no longer
+            await wait_for(lambda: not listed(supervisor))
+        assert [record.state for record in listed(supervisor)] == ["detached"]
+        os.close(handle)
+        await wait_for(lambda: not listed(supervisor))
         # and one that is unmounted first leaves nothing that watches
         await supervisor.answer(Mount(spec=spec(point), owner_pid=os.getpid()))
         await supervisor.answer(Unmount(mountpoint=str(point)))

@@ -400,6 +400,9 @@ class Events:
     async def running(self, presented):
         self.events.append(f"running with {[item.name for item in presented]}")
 
+    async def keep_alive(self):
+        await trio.sleep_forever()
+
     async def finalizing(self):
         self.events.append("finalizing")
 
