@@ -16,6 +16,7 @@ from mountd.errors import DeniedError, NotFoundError, UsageError
 T = TypeVar("T")
 
 _LONGEST_FILE = 1 << 20
+_DATE = re.compile(r"Expected `.*`, got `(date|datetime|time)`")
 _ABOUT_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 # What parsers quote is the file's own text: short pieces help, long ones may be secrets.
 _LONG_QUOTE = re.compile(r"'[^']{25,}'|\"[^\"]{25,}\"|`[^`]{41,}`")
@@ -122,6 +123,8 @@ def _field_error(problem: str, origin: str) -> UsageError:
     if about_field is not None:
         path.append(about_field[2])
         what = "is missing" if about_field[1].endswith("required") else "is not a known field"
+    if _DATE.fullmatch(what) is not None:
+        what = "is a date or time as YAML reads it; put it in quotes"
     field = ".".join(part for part in path if part)
     return UsageError(f"{origin}: {field + ': ' if field else ''}{what}")
 

@@ -1,6 +1,7 @@
 """Download: open the store, copy everything below a place to a local directory, close the store."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ async def download(
     overwrite: bool,
     progress: Progress,
     limits: TransferLimits | None = None,
+    on_found: Callable[[bool], None] | None = None,
 ) -> DownloadReport:
     """Download what `location` names into the directory `target`, which is made if it is missing.
 
@@ -37,6 +39,7 @@ async def download(
         overwrite: replace files that exist; without it they are skipped.
         progress: is moved on as things happen; the caller shows it.
         limits: how much at once.
+        on_found: is told whether it is a single file before anything is fetched; what it raises ends the download.
 
     Returns:
         What was transferred, and what was not: see `TransferReport.check_complete`.
@@ -57,8 +60,11 @@ async def download(
     store, listing = await open_place(location, RetryPolicy(unreached_s=UNREACHED_S))
     progress.watch(store.in_flight)
     try:
+        if on_found is not None and listing is not None:
+            on_found(listing.single_file is not None)
+            on_found = None
         report = await download_tree(
-            store, location.path, target, overwrite=overwrite, progress=progress, limits=limits
+            store, location.path, target, overwrite=overwrite, progress=progress, limits=limits, on_found=on_found
         )
         if listing is not None and listing.single_file is not None:
             report = replace(report, single_file=target / listing.single_file)

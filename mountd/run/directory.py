@@ -63,6 +63,8 @@ class RunDirectory:
         """
         for target in self._downloads:
             shutil.rmtree(target, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                target.unlink()  # a single file
         for directory in (*self._mount_points, self._path / "inputs", self._path):
             with contextlib.suppress(OSError):
                 directory.rmdir()
@@ -72,3 +74,16 @@ class RunDirectory:
         path.mkdir(parents=True, mode=0o700)
         kind.append(path)
         return path
+
+
+def put_in_place_of_directory(file: Path) -> None:
+    """Move `file` to where its directory is, which holds nothing else and goes.
+
+    Raises:
+        OSError: it holds something else, or the file system refused.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=f".{file.parent.name[:100]}.", dir=file.parent.parent))
+    place = file.parent
+    place.rename(directory)
+    (directory / file.name).rename(place)
+    directory.rmdir()

@@ -13,9 +13,10 @@ import trio
 from mountd.aio.threads import Lane
 from mountd.errors import BusyError, MountdError, NotFoundError, UnavailableError
 from mountd.run.child import Command
-from mountd.run.directory import RunDirectory
+from mountd.run.directory import RunDirectory, put_in_place_of_directory
 from mountd.run.environment import Mode, Presented
 from mountd.run.failures import PreparationError
+from mountd.run.kind import check_kind
 from mountd.run.operations import DataOperations
 from mountd.run.plan import Input, RunPlan
 
@@ -145,11 +146,19 @@ class Inputs:
             await self._operations.mount(f"{self._plan.identifier}-{item.name}", item.location, target)
             self._mounted[target] = item.name
         single_file = await self._operations.find_single_file(item.location, target)
+        if item.kind is not None:
+            check_kind(item.kind, item.location.source, is_file=single_file is not None)
         self._say(f"Mounted {item.name} to {target} as {'single file' if single_file else 'folder'}.")
         return single_file
 
     async def _download(self, item: Input, target: Path) -> Path | None:
-        single_file = await self._operations.download(item.location, target)
+        single_file = await self._operations.download(item.location, target, item.kind)
+        if single_file is not None and item.includes_name and item.path is not None:
+            try:
+                await self._lane.run(put_in_place_of_directory, single_file)
+            except OSError as error:
+                raise UnavailableError(f"{target}: cannot become the file: {error.strerror}") from error
+            single_file = target
         self._say(f"Downloaded {item.name} to {target} as {'single file' if single_file else 'folder'}.")
         return single_file
 

@@ -13,6 +13,7 @@ import msgspec
 
 from mountd.errors import UsageError
 from mountd.run.environment import Mode
+from mountd.run.kind import DataKind
 
 NAME_RULE = "letters, digits, '_' and '-', not beginning with '-'"
 RUN_NAME_RULE = "letters, digits, '_', '-' and '.', at most 200, beginning with a letter or digit"
@@ -20,7 +21,6 @@ RUN_NAME_RULE = "letters, digits, '_', '-' and '.', at most 200, beginning with 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _EXPERIMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-
 
 DEFAULT_EXPERIMENT = "Default"
 """Azure ML's name for runs that name no experiment and have no directory to be named after."""
@@ -38,6 +38,12 @@ class JobInput(msgspec.Struct, frozen=True, kw_only=True):
     """Relative: below the working directory; None: in the run's own directory."""
     gives_way: bool = False
     """Whether `path_on_compute` may be ignored where another input needs that place."""
+    includes_name: bool = False
+    """Whether `path_on_compute` ends in the source's own name: a single file is downloaded to it, not below it."""
+    kind: DataKind | None = None
+    """What the source must be; None: it is what is found there."""
+    as_id: bool = False
+    """In mode `direct`, whether `source` names a dataset and the command sees its id."""
     evaluate: bool = False
     """Whether the source is an MLTable and the command is to find the files that it names."""
     announcement: str | None = None

@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mountd.catalog.dataset_registry import DatasetRegistry
 from mountd.catalog.model import Location
 from mountd.catalog.resolve import resolve
+from mountd.catalog.source import DatasetReference, parse_source
 from mountd.catalog.workspace import Workspace
 from mountd.errors import UsageError
 from mountd.observe.redaction import redact
 from mountd.run.environment import Mode, Presented
 from mountd.run.failures import preparing
-from mountd.run.job import JobOutput, JobSpec, ProgramCommand, ScriptCommand, ShellCommand
+from mountd.run.job import JobInput, JobOutput, JobSpec, ProgramCommand, ScriptCommand, ShellCommand
 from mountd.run.plan import Input, Output, RunPlan
 from mountd.run.record import DataRecord
 
@@ -57,6 +59,8 @@ def plan_job(job: JobSpec, directory: Path, *, workspace: Workspace, environ: Ma
             path=None if item.path_on_compute is None else _below(cwd, item.path_on_compute),
             evaluate=item.evaluate,
             announcement=item.announcement,
+            includes_name=item.includes_name,
+            kind=item.kind,
         )
         for item in job.inputs
         if item.mode is not Mode.DIRECT
@@ -78,7 +82,7 @@ def plan_job(job: JobSpec, directory: Path, *, workspace: Workspace, environ: Ma
         cwd=cwd,
         runs_directory=directory.parent,
         passed_on=tuple(
-            Presented(name=item.name, mode=Mode.DIRECT, path=item.source)
+            Presented(name=item.name, mode=Mode.DIRECT, path=_passed_on(item, workspace))
             for item in job.inputs
             if item.mode is Mode.DIRECT
         ),
@@ -89,6 +93,16 @@ def plan_job(job: JobSpec, directory: Path, *, workspace: Workspace, environ: Ma
         grace_s=GRACE_S,
         has_job_log=True,
     )
+
+
+def _passed_on(item: JobInput, workspace: Workspace) -> str:
+    """Return what the command sees of an input in mode `direct`."""
+    if not item.as_id:
+        return item.source
+    with preparing("input", item.name):
+        dataset = parse_source(item.source, {})
+        assert isinstance(dataset, DatasetReference), "only datasets have an id"
+        return DatasetRegistry(workspace).find(dataset.name, dataset.version).id
 
 
 def target_of(output: JobOutput, run: str, workspace: Workspace) -> str:

@@ -15,6 +15,7 @@ from mountd.config.strict_yaml import convert, load_yaml, read_text
 from mountd.errors import UsageError
 from mountd.run.environment import Mode
 from mountd.run.job import JobInput, JobOutput, JobSpec, ShellCommand, check_job, experiment_for
+from mountd.run.kind import DataKind
 from mountd.run.shell_line import slots_of
 
 _Literal = str | int | float | bool
@@ -35,11 +36,14 @@ _IGNORED = {
 _OF_COMPONENT = ("command", "code", "display_name", "description", "tags", "environment_variables")
 """What a job that azure-ai-ml's `command()` or `load_job()` made has in its component."""
 
+_KINDS: dict[str, DataKind] = {"uri_file": "uri_file", "uri_folder": "uri_folder"}
+"""Types that say what the data must be, where the job says them."""
+
 _FOLDER_TYPES = ("uri_folder", "mltable", "custom_model", "mlflow_model", "triton_model")
 
 
 class _DataInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    type: str = "uri_folder"
+    type: str | None = None
     path: str | None = None
     mode: str | None = None
     path_on_compute: str | None = None
@@ -209,8 +213,9 @@ class _Reader:
         return data, literals
 
     def _data_input(self, where: str, name: str, item: _DataInput) -> JobInput:
-        if item.type not in {"uri_file", *_FOLDER_TYPES}:
-            raise self._refused(f"{where}.type", f"{item.type!r} is not a type of data; write uri_file or uri_folder")
+        type_ = item.type or "uri_folder"
+        if type_ not in {"uri_file", *_FOLDER_TYPES}:
+            raise self._refused(f"{where}.type", f"{type_!r} is not a type of data; write uri_file or uri_folder")
         mode = item.mode or "ro_mount"
         match mode:
             case "ro_mount" | "mount":
@@ -223,13 +228,13 @@ class _Reader:
                 raise self._refused(
                     f"{where}.mode", "writable mounts are not in this version; use ro_mount here and an output to write"
                 )
-            case "eval_mount" if item.type == "mltable":
+            case "eval_mount" if type_ == "mltable":
                 kind = Mode.MOUNT
-            case "eval_download" if item.type == "mltable":
+            case "eval_download" if type_ == "mltable":
                 kind = Mode.DOWNLOAD
             case _:
                 raise self._refused(
-                    f"{where}.mode", f"{mode!r} is not a mode of {item.type}; write ro_mount, download or direct"
+                    f"{where}.mode", f"{mode!r} is not a mode of {type_}; write ro_mount, download or direct"
                 )
         path_on_compute = item.path_on_compute
         return JobInput(
@@ -238,6 +243,7 @@ class _Reader:
             mode=kind,
             path_on_compute=None if path_on_compute is None else path_on_compute.removeprefix("file://"),
             evaluate=mode.startswith("eval_"),
+            kind=_KINDS.get(item.type or ""),
         )
 
     def _source(self, path: str, mode: Mode) -> str:

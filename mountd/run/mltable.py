@@ -5,13 +5,14 @@ Pure, but for `find`, which resolves what does not lie beside the MLTable. How a
 """
 
 import math
+import os
 from collections.abc import Callable
+from urllib.parse import quote
 
 import msgspec
 
 from mountd.catalog import pattern
-from mountd.catalog.model import DatasetSource, DatasetSpec, LeafSpec, Location
-from mountd.catalog.source import store_path
+from mountd.catalog.model import DatasetSource, DatasetSpec, LeafSpec, LocalSpec, Location
 from mountd.config.strict_yaml import convert, load_yaml
 from mountd.errors import UsageError
 from mountd.observe.redaction import redact
@@ -56,14 +57,16 @@ def evaluate(text: str, location: Location, find: Callable[[str], Location]) -> 
         split = pattern.Split(given[0], "")
         if entry.pattern is not None:
             split = pattern.split_uri(given[0]) if is_absolute else pattern.split_path(given[0])
-        if is_absolute:
-            found = find(split.base)
+        if ".." in split.pattern.split("/"):
+            raise UsageError(f"{origin}: paths.{number}: a pattern cannot hold a `..` segment behind a star")
+        inner = None if is_absolute else _seen_from(directory, split.base)
+        if inner is None:
+            found = find(split.base if is_absolute else _outside(location, store, directory, split.base, origin))
             if isinstance(found.store, DatasetSpec):
                 raise UsageError(f"{origin}: paths.{number}: a dataset cannot be a part of another; name its paths")
             place, path = found.store, found.path
         else:
-            inner = store_path(split.base, given[0])
-            place, path = store, f"{directory}/{inner}".strip("/")
+            place, path = store, inner
         sources.append(
             DatasetSource(
                 store=stores.setdefault(place, len(stores)),
@@ -85,3 +88,29 @@ def _base(location: Location) -> tuple[LeafSpec, str]:
     if len(spec.sources) != 1 or spec.sources[0].pattern:
         raise UsageError(f"{location.source}: is not one directory, and so no MLTable")
     return spec.stores[spec.sources[0].store], spec.sources[0].path
+
+
+def _seen_from(directory: str, path: str) -> str | None:
+    """Return the path in the store that `path` is, seen from `directory`; None: it leads out of the store."""
+    segments = directory.split("/") if directory else []
+    for segment in path.split("/"):
+        if segment == ".." and not segments:
+            return None
+        if segment == "..":
+            segments.pop()
+        elif segment != ".":
+            segments.append(segment)
+    return "/".join(segments).strip("/")
+
+
+def _outside(location: Location, store: LeafSpec, directory: str, path: str, origin: str) -> str:
+    """Return the SOURCE of a path that leads out of the directory of this node that the MLTable is in.
+
+    Raises:
+        UsageError: it leads out of a datastore or a container.
+    """
+    spec = location.store
+    text = spec.sources[0].text if isinstance(spec, DatasetSpec) else location.source
+    if not isinstance(store, LocalSpec) or text.startswith("azureml:"):
+        raise UsageError(f"{origin}: the path {path!r} leads out of the place that the MLTable is in")
+    return f"file://{quote(os.path.normpath(os.path.join(store.path, directory, path)))}"

@@ -24,6 +24,7 @@ from mountd.config.strict_yaml import read_text
 from mountd.errors import MountdError, SetupError, UnsafeError, UsageError
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
+from mountd.run.kind import DataKind, check_kind
 from mountd.run.mltable import FILE_NAME, evaluate
 from mountd.transfer.display import LINE_EVERY_S, line
 from mountd.transfer.progress import Progress, Rate
@@ -101,13 +102,17 @@ class NodeOperations:
         """Unmount."""
         await self._lane.run(lambda: api.unmount(mountpoint, lazy=lazy))
 
-    async def download(self, location: Location, target: Path) -> Path | None:
+    async def download(self, location: Location, target: Path, kind: DataKind | None = None) -> Path | None:
         """Download, replacing files of the same names: the command is to see what the source holds now."""
         from mountd.modes.download import download  # noqa: PLC0415 - storage libraries: half a second
 
+        def on_found(is_file: bool) -> None:
+            if kind is not None:
+                check_kind(kind, location.source, is_file=is_file)
+
         report = await self._telling(
             f"downloading {location.source}",
-            lambda progress: download(location, target, overwrite=True, progress=progress),
+            lambda progress: download(location, target, overwrite=True, progress=progress, on_found=on_found),
         )
         report.check_complete(f"download of {location.source}")
         return report.single_file

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mountd.catalog.model import Location
+from mountd.run.kind import DataKind
 
 
 class DataOperations(Protocol):
@@ -47,10 +48,16 @@ class DataOperations(Protocol):
             NotFoundError: nothing is mounted there.
         """
 
-    async def download(self, location: Location, target: Path) -> Path | None:
+    async def download(self, location: Location, target: Path, kind: DataKind | None = None) -> Path | None:
         """Download below `target`; return the path of the file if the source is a single file.
 
+        Args:
+            location: what to download.
+            target: a directory, made if missing.
+            kind: what the source must be; seen to before anything is fetched.
+
         Raises:
+            UsageError: the source is not of that kind.
             MountdError: not all of it is there.
         """
 

@@ -16,6 +16,7 @@ from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
 from mountd.run.environment import Mode, Presented
 from mountd.run.failures import preparing
+from mountd.run.kind import DataKind
 from mountd.run.specs import DownloadInput, MountInput, UploadOutput, check_names
 
 
@@ -32,6 +33,10 @@ class Input:
     """Whether it is an MLTable whose files are meant."""
     announcement: str | None = None
     """What the log says of it before that."""
+    includes_name: bool = False
+    """Whether `path` ends in the source's own name: a single file is downloaded to it, not below it."""
+    kind: DataKind | None = None
+    """What the source must be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

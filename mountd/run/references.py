@@ -43,6 +43,7 @@ def reference_input(
         mode=Mode.MOUNT if mode is Mode.MOUNT else Mode.DOWNLOAD,
         path_on_compute=target,
         gives_way=gives_way,
+        includes_name=gives_way and mode is Mode.DOWNLOAD,
     )
 
 

@@ -257,6 +257,7 @@ class _Reader:
                 source=self._source(f"{where}.dataLocation", item.data_location),
                 mode=mode,
                 path_on_compute=item.path_on_compute or None,
+                as_id=mode is Mode.DIRECT and item.data_location.dataset is not None,
             )
 
     def _output_data(self) -> Iterator[JobOutput]:

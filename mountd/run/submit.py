@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from mountd.catalog.workspace import Workspace
-from mountd.errors import DeadlineError, MountdError, NotFoundError, SetupError
+from mountd.errors import DeadlineError, MountdError, NotFoundError, SetupError, UsageError
 from mountd.run.job import JobSpec, ScriptCommand, check_job
 from mountd.run.job_plan import CODE, command_text, input_records, output_records
 from mountd.run.journal import Journal, make_identifier
@@ -45,10 +45,11 @@ def begin(job: JobSpec, workspace: Workspace) -> Journal:
     Raises:
         UsageError: a name in `job` cannot be used, or the code cannot be read.
         ExistsError: there is a run of that name.
-        NotFoundError: there is no such code, or the script is not in it.
+        NotFoundError: there is no such code, or the script is not in it, or no such datastore for it to go through.
         MountdError: the workspace cannot be written to.
     """
     check_job(job)
+    _check_code_datastore(job, workspace)
     identifier = job.name or make_identifier(job.experiment)
     record = RunRecord(
         id=identifier,
@@ -77,6 +78,21 @@ def begin(job: JobSpec, workspace: Workspace) -> Journal:
         shutil.rmtree(journal.directory, ignore_errors=True)  # no run: nothing of it is left
         raise
     return journal
+
+
+def _check_code_datastore(job: JobSpec, workspace: Workspace) -> None:
+    """See that there is a datastore, of a kind that can be opened, for the code to go through.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: it cannot be opened.
+    """
+    if job.code_datastore is None:
+        return
+    try:
+        workspace.datastore(job.code_datastore).store(workspace.datastores_directory)
+    except (NotFoundError, UsageError) as error:
+        raise type(error)(f"source_directory_data_store: {error.message}") from None
 
 
 def _check_script(job: JobSpec, copy: Path) -> None:

@@ -7,6 +7,7 @@
   whole.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,7 @@ async def download_tree(
     overwrite: bool,
     progress: Progress,
     limits: TransferLimits | None = None,
+    on_found: Callable[[bool], None] | None = None,
 ) -> DownloadReport:
     """Download the directory or the object `path` of `store` into the directory `target`.
 
@@ -54,6 +56,7 @@ async def download_tree(
         overwrite: replace files that exist; without it they are skipped.
         progress: is moved on as things happen.
         limits: how much at once.
+        on_found: is told whether it is a single object before anything is fetched; what it raises ends the download.
 
     Raises:
         NotFoundError: there is neither an object nor a directory of that name.
@@ -63,6 +66,8 @@ async def download_tree(
     started = trio.current_time()
     limits = limits or TransferLimits()
     info, first = await look(store, path)
+    if on_found is not None:
+        on_found(first is None)
     disk = Lane("transfer-disk", limits.disk_threads)
     destination = await disk.run(partial(Destination, target, f"{store.name}/{path}", overwrite=overwrite))
     tally = Tally(progress, limits.failures_in_a_row, (UnavailableError, DeniedError))

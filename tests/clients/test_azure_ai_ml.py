@@ -64,16 +64,17 @@ def expected_inputs():
     modes = {"ro_mount": Mode.MOUNT, "download": Mode.DOWNLOAD, "direct": Mode.DIRECT}
     for kind in ("uri_folder", "uri_file", "mltable"):
         for name, mode in modes.items():
-            yield JobInput(name=f"{kind}_{name}", source=f"{STORE}/{kind}", mode=mode)
+            said = None if kind == "mltable" else kind
+            yield JobInput(name=f"{kind}_{name}", source=f"{STORE}/{kind}", mode=mode, kind=said)
     for kind in ("custom_model", "mlflow_model", "triton_model"):
         yield JobInput(name=kind, source="azureml:model:1")
     yield JobInput(name="eval_mount", source="azureml:table:3", evaluate=True)
     yield JobInput(name="eval_download", source="azureml:table:3", mode=Mode.DOWNLOAD, evaluate=True)
-    yield JobInput(name="label", source="azureml:cifar@latest")
-    yield JobInput(name="local", source="./digits.csv")
-    yield JobInput(name="long", source=LONG)
-    yield JobInput(name="plain", source=f"{STORE}/d/")
-    yield JobInput(name="web", source="https://example.org/titanic.csv", mode=Mode.DOWNLOAD)
+    yield JobInput(name="label", source="azureml:cifar@latest", kind="uri_folder")
+    yield JobInput(name="local", source="./digits.csv", kind="uri_file")
+    yield JobInput(name="long", source=LONG, kind="uri_folder")
+    yield JobInput(name="plain", source=f"{STORE}/d/", kind="uri_folder")
+    yield JobInput(name="web", source="https://example.org/titanic.csv", mode=Mode.DOWNLOAD, kind="uri_file")
 
 
 @pytest.mark.parametrize("suffix", [".yml", ".json"])

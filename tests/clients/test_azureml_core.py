@@ -52,7 +52,7 @@ def test_a_script_with_everything(read, tmp_path, suffix, name):
             ),
             JobInput(name="workspaceblobstore", source=f"{STORE}/", gives_way=True),
             JobInput(name="cifar_in", source="azureml:cifar:1", path_on_compute="/tmp/dataset"),
-            JobInput(name="by_id", source="azureml:11111111-2222-3333-4444-555555555555", mode=Mode.DIRECT),
+            JobInput(name="by_id", source="azureml:11111111-2222-3333-4444-555555555555", mode=Mode.DIRECT, as_id=True),
             JobInput(name="by_path", source="azureml://datastores/ds/paths/a%20b/c", mode=Mode.DOWNLOAD),
             JobInput(name="by_uri", source="/data/digits"),
         )

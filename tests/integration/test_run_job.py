@@ -12,9 +12,10 @@ import pytest
 
 from mountd.catalog.dataset import define
 from mountd.catalog.dataset_registry import DatasetRegistry
+from mountd.catalog.datastore import decode_datastore
 from mountd.catalog.packed_listing import read_listing
 from mountd.catalog.workspace import Workspace
-from mountd.errors import DeadlineError, ExistsError, NotFoundError, SetupError
+from mountd.errors import DeadlineError, ExistsError, NotFoundError, SetupError, UsageError
 from mountd.run.environment import Mode
 from mountd.run.job import JobInput, JobOutput, JobSpec, ProgramCommand, ScriptCommand, ShellCommand
 from mountd.run.journal import Journal
@@ -453,6 +454,74 @@ def test_data_references_of_the_first_sdk(node, start):
     assert f"\n{directory}/code/{store}/train\n" in log
 
 
+def test_a_single_file_that_is_downloaded_lies_at_its_own_path(node, start):
+    store = "workspaceblobstore"
+
+    def download(name, path, **fields):
+        return reference_input(name, datastore=store, path=path, mode=Mode.DOWNLOAD, **fields)
+
+    directory = start(
+        ShellCommand(
+            line=f'find {store} in -type f | sort; cat {store}/one/file.csv "$again"; echo "$one" "$again" "$put"'
+        ),
+        inputs=(
+            download("one", "one/file.csv"),
+            download("two", "train/a.txt"),
+            download("again", "./one/file.csv"),
+            download("put", "one/file.csv", path_on_compute="../in"),
+        ),
+    )
+    record = wait(directory, timeout_s=PATIENCE_S)
+    log = read_log(directory)
+    assert record.status == "Completed", log
+    code = f"{directory}/code"
+    assert f"\nin/file.csv\n{store}/one/file.csv\n{store}/train/a.txt\n1,2\n1,2\n" in log
+    assert f"\n{code}/{store}/one/file.csv {directory}/inputs/again/file.csv {code}/in/file.csv\n" in log
+    assert f"Downloaded one to {code}/{store}/one/file.csv as single file." in log
+    assert not [name for _, _, names in os.walk(code) for name in names]
+
+
+@pytest.mark.parametrize("mode", ["ro_mount", "download"])
+@pytest.mark.parametrize(
+    ("kind", "path", "said"),
+    [
+        (
+            "uri_folder",
+            f"{STORE}/paths/one/file.csv",
+            "is a file, and the input's type is uri_folder; write type: uri_file",
+        ),
+        ("uri_folder", "azureml:one:1", "is a file, and the input's type is uri_folder; write type: uri_file"),
+        (
+            "uri_file",
+            f"{STORE}/paths/train",
+            "is a directory, and the input's type is uri_file; write type: uri_folder",
+        ),
+    ],
+)
+def test_an_input_that_is_not_of_its_type_is_refused(node, mode, kind, path, said):
+    one = define([f"{STORE}/paths/one/file.csv"], environ={}, cwd=node.directory)
+    DatasetRegistry(Workspace(node.directory)).register(one, "one")
+    text = f"command: touch ran\ninputs: {{x: {{type: {kind}, mode: {mode}, path: '{path}'}}}}\n"
+    node.run("run", "-f", job_file(node, text), check=125)
+    (run,) = node.runs()
+    assert run["error"] == f"input 'x': {path}: {said}"
+    assert not Path(run["directory"], "code", "ran").exists()
+
+
+def test_a_dataset_that_is_passed_on_is_its_id(node):
+    registered = DatasetRegistry(Workspace(node.directory)).register(
+        define([f"{STORE}/paths/one"], environ={}, cwd=node.directory), "table"
+    ).dataset  # fmt: skip
+    text = (
+        "command: 'echo seen $input $AZUREML_DATASET_ENVIRONMENT_VARS'\ndata:\n  input: {mechanism: direct, "
+        "dataLocation: {dataset: {id: 00000000-0000-0000-0000-000000000000, name: %s, version: '1'}}}\n"
+    )
+    done = node.run("run", "-f", job_file(node, text % "table", "x.runconfig"), check=0)
+    assert f"\nseen {registered.id} input:direct\n" in done.stdout
+    missing = node.run("run", "-f", job_file(node, text % "nope", "x.runconfig"), check=125)
+    assert "input 'input': Cannot find dataset registered with name \"nope\"" in missing.stdout
+
+
 def test_code_travels_through_a_datastore(node, start):
     directory = start(
         ScriptCommand(script="train.py", arguments=("$input", "outputs")),
@@ -518,7 +587,8 @@ type: mltable
 paths:
   - file: ./a.csv
   - pattern: parts/*.csv
-  - folder: azureml://datastores/workspaceblobstore/paths/train/deep
+  - folder: ../train/deep
+  - file: azureml://datastores/workspaceblobstore/paths/one/file.csv
 transformations: [{read_delimited: {delimiter: ","}}]
 """
 
@@ -531,7 +601,7 @@ def test_an_evaluated_table_shows_the_files_that_it_names(node):
         f"  d: {{type: mltable, mode: eval_download, path: {STORE}/paths/table}}\n"
     )
     done = node.run("run", "-f", job_file(node, text), check=0)
-    assert "\n" + "./table/a.csv\n./table/parts/1.csv\n./train/deep/b.txt\n" * 2 in done.stdout
+    assert "\n" + "./one/file.csv\n./table/a.csv\n./table/parts/1.csv\n./train/deep/b.txt\n" * 2 in done.stdout
     missing = node.run("run", "-f", job_file(node, text.replace("paths/table", "paths/one")), check=125)
     assert "one/MLTable" in missing.stdout
 
@@ -564,6 +634,12 @@ def test_a_command_finds_its_run_and_its_metrics_are_shown(node, start):
 def test_bad_input_is_an_error_at_once_and_no_run(node, start):
     with pytest.raises(NotFoundError, match="nowhere: there is no such file"):
         start(ShellCommand(line="true"), code="nowhere")
+    with pytest.raises(NotFoundError, match="source_directory_data_store: datastore nowhere: there is none of that"):
+        start(ShellCommand(line="true"), code="src", code_datastore="nowhere")
+    share = {"type": "azure_file", "name": "share", "account_name": "acct", "file_share_name": "share"}
+    Workspace(node.directory).add(decode_datastore(share, "share"))
+    with pytest.raises(UsageError, match="source_directory_data_store: datastore share: this version cannot open"):
+        start(ShellCommand(line="true"), code="src", code_datastore="share")
     first = start(ShellCommand(line="true"), name="mine")
     with pytest.raises(ExistsError, match="run mine: exists"):
         start(ShellCommand(line="true"), name="mine")

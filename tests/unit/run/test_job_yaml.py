@@ -95,6 +95,14 @@ def test_what_a_component_alone_declares(read):
     assert [(item.name, item.is_file) for item in job.outputs] == [("o", True)]
 
 
+def test_a_type_that_is_said_is_what_the_data_must_be(read):
+    job = read(
+        "command: 'true'\ninputs: {a: {path: p, type: uri_file}, b: {path: p, type: uri_folder}, c: {path: p},"
+        " d: {path: p, type: mltable}}\n"
+    )
+    assert [item.kind for item in job.inputs] == ["uri_file", "uri_folder", None, None]
+
+
 def test_direct_local_paths_are_absolute(read, tmp_path):
     job = read("command: 'true'\ninputs: {d: {path: ./x/../y, mode: direct}}\n")
     assert job.inputs[0].source == f"{tmp_path}/y"
@@ -113,6 +121,12 @@ def test_direct_local_paths_are_absolute(read, tmp_path):
         ("command: x\ninputs: {a: {type: uri_folder}}\n", "inputs.a.path: is missing"),
         ("command: x\ninputs: {a: {path: p, mode: rw_mount}}\n", "inputs.a.mode: writable mounts are not in this"),
         ("command: x\ninputs: {a: {path: p, mode: eval_mount}}\n", "inputs.a.mode: 'eval_mount' is not a mode of"),
+        (
+            "command: x\ninputs: {a: 2026-01-31}\n",
+            "inputs.a: is a date or time as YAML reads it; put it in quotes",
+        ),
+        ("command: x\ninputs: {a: {default: 2026-01-31 10:00:00}}\n", "inputs.a: default: is a date or time as YAML"),
+        ("command: x\nenvironment_variables: {A: 2026-01-31}\n", "environment_variables[...]: is a date or time"),
         ("command: x\ninputs: {a: {path: p, type: parquet}}\n", "inputs.a.type: 'parquet' is not a type of data"),
         (
             "command: x\noutputs: {a: {mode: rw_mount}}\n",

@@ -38,6 +38,28 @@ def test_a_registered_table_starts_at_its_directory():
     assert sources("paths: [{file: a}]\n", registered) == [("/s", "deep/a", "", True)]
 
 
+def test_relative_paths_start_at_the_table():
+    text = "paths: [{file: ../a//b.csv}, {folder: ..}, {pattern: ../d/*.csv}, {file: x/../../y}]\n"
+    assert sources(text) == [
+        ("/s", "a//b.csv", "", True),
+        ("/s", "", "", False),
+        ("/s", "d", "*.csv", False),
+        ("/s", "y", "", True),
+    ]
+
+
+def test_beside_a_directory_of_this_node_is_anywhere_on_it():
+    here = Location(store=LocalSpec(path="/data/t"), path="", source="./t")
+    asked = []
+
+    def found(source):
+        asked.append(source)
+        return Location(store=LocalSpec(path="/data"), path="a b.yml", source=source)
+
+    assert evaluate("paths: [{file: '../a b.yml'}]\n", here, found).store.sources[0].path == "a b.yml"
+    assert asked == ["file:///data/a%20b.yml"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -46,7 +68,8 @@ def test_a_registered_table_starts_at_its_directory():
         ("paths: [{file: a, folder: b}]\n", "paths.0: takes one of file, folder and pattern"),
         ("paths: [{}]\n", "paths.0: takes one of"),
         ("paths: [{files: a}]\n", "files: is not a known field"),
-        ("paths: [{file: ../up}]\n", "cannot hold a `..` segment"),
+        ("paths: [{file: ../../up}]\n", "the path '../../up' leads out of the place that the MLTable is in"),
+        ("paths: [{pattern: 'a*/../*.csv'}]\n", "a pattern cannot hold a `..` segment"),
     ],
 )
 def test_what_is_wrong_is_named(text, said):

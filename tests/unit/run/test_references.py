@@ -13,6 +13,8 @@ URI = "azureml://datastores/ds/paths/"
 def test_every_spelling_of_a_path_is_one_place(path):
     item = reference_input("r", datastore="ds", path=path, mode=Mode.DOWNLOAD)
     assert (item.source, item.path_on_compute, item.gives_way) == (f"{URI}foo", "ds/foo", True)
+    assert item.includes_name
+    assert not reference_input("r", datastore="ds", path=path, mode=Mode.DOWNLOAD, path_on_compute="x").includes_name
 
 
 @pytest.mark.parametrize("path", [None, "", "/", ".", "./"])

@@ -63,7 +63,7 @@ class Recorder:
             raise self.unmount_failure
         self.mounted.discard(mountpoint)
 
-    async def download(self, location, target):
+    async def download(self, location, target, kind=None):
         self.events.append(f"download {location.source}")
         self.download_started.set()
         if self.download_forever:
@@ -263,7 +263,7 @@ async def test_a_failing_download_stops_the_ones_beside_it(runner):
     runner.operations.download_failures["src-bad"] = DeniedError("not allowed")
     slow = Recorder.download
 
-    async def download(location, target):
+    async def download(location, target, kind=None):
         if location.source == "src-slow":
             await trio.sleep_forever()
         return await slow(runner.operations, location, target)
