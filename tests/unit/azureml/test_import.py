@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,14 @@ import pytest
 
 import mountd.azureml.core
 from mountd.azureml.core import Dataset, Datastore, Workspace
+from mountd.azureml.core.runconfig import RunConfiguration
+from mountd.azureml.data import FileDataset, OutputFileDatasetConfig, TabularDataset
+from mountd.azureml.data.azure_storage_datastore import AzureBlobDatastore, AzureFileDatastore
+from mountd.azureml.data.data_reference import DataReference
 from mountd.azureml.data.datapath import DataPath
+from mountd.azureml.data.dataset_consumption_config import DatasetConsumptionConfig
 from mountd.azureml.exceptions import NotPartOfMountdError, UserErrorException
+from mountd.azureml.train.estimator import Estimator
 
 HEAVY = (
     "trio",
@@ -27,6 +35,7 @@ HEAVY = (
     "typer",
 )
 PACKAGE = Path(mountd.azureml.__file__).parent
+PAGE = PACKAGE.parents[1] / "docs" / "PYTHON.md"
 # All but the one that reads tables: its import is the first look for pandas.
 MODULES = sorted(
     "mountd.azureml" + "".join(f".{part}" for part in file.relative_to(PACKAGE).with_suffix("").parts)
@@ -40,6 +49,36 @@ def test_importing_it_loads_nothing_heavy():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert said.stdout.split() == []
     assert len(MODULES) > 25
+
+
+LISTED = re.findall(r"^\| (`.*`) \| (`[a-z].*`|`File`.*) \|$", PAGE.read_text().partition("| of |")[2], re.MULTILINE)
+OWN = {"catalog", "from_directory", "definition", "location", "saved_in", "check", "unnamed"}
+CLASSES = {
+    **{name: getattr(mountd.azureml.core, name) for name in mountd.azureml.core.__all__},
+    "AzureBlobDatastore": AzureBlobDatastore,
+    "AzureFileDatastore": AzureFileDatastore,
+    "DataReference": DataReference,
+    "Dataset.File": Dataset.File,
+    "Dataset.Tabular": Dataset.Tabular,
+    "DatasetConsumptionConfig": DatasetConsumptionConfig,
+    "Estimator": Estimator,
+    "FileDataset": FileDataset,
+    "OutputFileDatasetConfig": OutputFileDatasetConfig,
+    "RunConfiguration": RunConfiguration,
+    "TabularDataset": TabularDataset,
+}
+
+
+def test_the_page_lists_what_the_classes_have():
+    listed = {
+        name: set(re.findall(r"`(\w+)`", has)) for names, has in LISTED for name in re.findall("`([^`]+)`", names)
+    }
+    assert listed.keys() == CLASSES.keys()
+    for name, kind in CLASSES.items():
+        public = {member for member in dir(kind) if not member.startswith("_")} - OWN
+        assert public <= listed[name], name
+        assigned = "".join(inspect.getsource(base) for base in kind.__mro__[:-1])
+        assert all(f"self.{member}" in assigned for member in listed[name] - public), name
 
 
 def test_a_name_that_mountd_does_not_have():
