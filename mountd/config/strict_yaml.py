@@ -18,6 +18,8 @@ T = TypeVar("T")
 _LONGEST_FILE = 1 << 20
 _DATE = re.compile(r"Expected `.*`, got `(date|datetime|time)`")
 _ABOUT_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
+_ABOUT_KEY = "key` in `"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # What parsers quote is the file's own text: short pieces help, long ones may be secrets.
 _LONG_QUOTE = re.compile(r"'[^']{25,}'|\"[^\"]{25,}\"|`[^`]{41,}`")
 
@@ -30,7 +32,13 @@ class _RepeatedKeyError(yaml.YAMLError):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a mapping that holds one key twice, where PyYAML would take the last."""
+    """Refuses a mapping that holds one key twice, where PyYAML would take the last, and text that no file can hold."""
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and _LONE_SURROGATE.search(value):
+            raise yaml.constructor.ConstructorError(None, None, "half a character (\\uD800 to \\uDFFF)", node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -118,6 +126,11 @@ def convert(value: object, kind: type[T], origin: str) -> T:
 def _field_error(problem: str, origin: str) -> UsageError:
     """Return msgspec's `problem` as every file's error reads: `FILE: FIELD: what is wrong`."""
     what, _, where = problem.partition(" - at `")
+    if where.startswith(_ABOUT_KEY):
+        where = where.removeprefix(_ABOUT_KEY)
+        what = "holds a key that is no text; write it in quotes"
+    elif not where and what.startswith("Expected `object`, got"):
+        what = "must hold fields, `name: value`"
     path = [where.rstrip("`").removeprefix("$").removeprefix(".")]
     about_field = _ABOUT_FIELD.fullmatch(what)
     if about_field is not None:

@@ -99,7 +99,8 @@ class Fetcher:
         if stuck is not None:
             raise stuck.with_traceback(None)  # there is no other version to wait for: that of a dataset is gone
         raise ChangedError(
-            f"it was replaced {1 + self._limits.restarts} times while it was being read; try again when it is at rest"
+            f"{printable(wanted.relative)}: it was replaced {1 + self._limits.restarts} times while it was being read; "
+            "try again when it is at rest"
         )
 
     async def _fetch_small(self, wanted: Wanted) -> None:

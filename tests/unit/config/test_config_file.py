@@ -50,7 +50,10 @@ def test_an_empty_file_says_nothing(read, user):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("- a", "Expected `object`"),
+        ("- a", "must hold fields"),
+        ("1: a", ": holds a key that is no text"),
+        ("defaults: {1: a}", "defaults: holds a key that is no text"),
+        ('defaults: {memory: "\\ud800"}', "line 1, column 20: not well-formed YAML: half a character"),
         ("memory: 1GB", "memory: is not a known field"),
         ("defaults: 3", "defaults: Expected `object`"),
         ("defaults: {uid: [1]}", "defaults"),
