@@ -67,7 +67,7 @@ def test_data_in_all_its_forms(read):
         ("script: t\ndata: {a: {dataLocation: {}, mechanism: upload}}\n", "data.a.mechanism: an input is not uploaded"),
         ("script: t\noutputData: {o: {mechanism: mount}}\n", "outputData.o.mechanism: writable mounts are not in this"),
         ("script: t\ndataReferences: {a b: {dataStoreName: d}}\n", "input 'a b': the name cannot be used"),
-        ("- x\n", "Expected `object`"),
+        ("- x\n", "must hold fields"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_field(read, text, said):
