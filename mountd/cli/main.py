@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from mountd.cli import cache, catalog, datasets, filling, mounts, runs, transfers
-from mountd.errors import MountdError
+from mountd.errors import MountdError, UsageError
 from mountd.observe.redaction import redact
 
 app = typer.Typer(
@@ -51,6 +51,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and not _has_current_directory():
+            print("mountd: error: the current directory has been deleted; change to one that exists", file=sys.stderr)  # noqa: T201 - as above
+            raise SystemExit(UsageError.exit_code) from None
         if os.environ.get("MOUNTD_LOG_LEVEL", "").lower() == "debug":
             raise
         what = redact(" ".join(f"{type(error).__name__}: {error}".split()))
@@ -59,3 +62,11 @@ def main() -> None:
         )
         raise SystemExit(1) from None
     raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _has_current_directory() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True

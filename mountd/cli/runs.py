@@ -115,7 +115,10 @@ def _run_file(file: Path, explicit: Path | None) -> int:
     job = read_job_file(file)
     workspace = _opened(explicit)
     journal = begin(job, workspace)
-    return run_job(job, journal, workspace=workspace, environ=os.environ, show=_show)
+    status = run_job(job, journal, workspace=workspace, environ=os.environ, show=_show)
+    if journal.trouble is not None:
+        _say(f"mountd: warning: the record and the log of run {journal.record.id} are not whole: {journal.trouble}")
+    return status
 
 
 @runs_app.command("list")

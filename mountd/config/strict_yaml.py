@@ -37,7 +37,9 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_scalar(self, node: yaml.ScalarNode) -> Any:
         value = super().construct_scalar(node)
         if isinstance(value, str) and _LONE_SURROGATE.search(value):
-            raise yaml.constructor.ConstructorError(None, None, "half a character (\\uD800 to \\uDFFF)", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "half a character (\\uD800 to \\uDFFF)", node.start_mark
+            )
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -2,7 +2,8 @@
 
 The lock belongs to an open file description: a submitter makes the record, hands the description to the run's process,
 and there is no moment at which nobody holds it. Once the run has begun nothing here may end it: a record that cannot be
-written any more (a full disk) is said once and the run goes on. Blocking; imports neither trio nor storage.
+written any more (a full disk) is said once in the log, which may be as full, and the run goes on. Blocking; imports
+neither trio nor storage.
 """
 
 import contextlib
@@ -78,6 +79,11 @@ class Journal:
     def record(self) -> RunRecord:
         """The record as it was last written."""
         return self._record
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the record could not be written, if so: what `runs` shows of the run is not how it ended."""
+        return self._trouble
 
     @property
     def lock(self) -> int:

@@ -70,6 +70,11 @@ compute: azureml:gpu
 """
 
 
+def test_a_record_that_could_not_be_kept_is_told_of_where_it_is_seen(node):
+    spoiled = node.run("run", "-f", job_file(node, "command: rm ../run.json && mkdir -p ../run.json/x\n"), check=0)
+    assert "mountd: warning: the record and the log of run " in spoiled.stderr
+
+
 def test_a_job_from_its_file_to_its_outputs(node):
     done = node.run("run", "-f", job_file(node, JOB), check=0)
     assert (node.store / "models/m1/model.txt").read_text() == "first\n"

@@ -114,6 +114,7 @@ def test_a_record_that_cannot_be_written_any_more_is_said_once(workspace):
     assert lines[0] == "a line with sig=***"
     assert len(lines) == 2
     assert "the record of the run cannot be written" in lines[1]
+    assert journal.trouble is not None
     journal.close()
 
 
