@@ -52,6 +52,16 @@ class Registration(NamedTuple):
     """That one got the description and the tags that were given."""
 
 
+def check_name(name: str) -> None:
+    """See that a dataset may have this name.
+
+    Raises:
+        UsageError: it may not.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"dataset {name!r}: is no dataset's name: it is {NAME_RULE}")
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetRegistry:
     """The datasets of a workspace. Reads its files anew at every call."""
@@ -285,8 +295,7 @@ class DatasetRegistry:
     # ---- files
 
     def _place(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"dataset {name!r}: is no dataset's name: it is {NAME_RULE}")
+        check_name(name)
         return self.directory / name
 
     def _unnamed(self, identifier: str) -> Path:

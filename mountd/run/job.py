@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from mountd.catalog.dataset_registry import check_name
 from mountd.errors import UsageError
 from mountd.run.environment import Mode
 from mountd.run.kind import DataKind
@@ -139,7 +140,9 @@ def experiment_for(directory: Path) -> str:
 
 
 def check_job(job: JobSpec) -> None:
-    """See that the names in `job` can be used and that none is used twice.
+    """See that the names in `job` can be used, that none is used twice, and that its command can be started.
+
+    What would only be noticed after the command is refused here: a name that its output cannot be registered under.
 
     Raises:
         UsageError: one cannot.
@@ -160,9 +163,32 @@ def check_job(job: JobSpec) -> None:
         for name in names:
             if not _NAME.fullmatch(name):
                 raise UsageError(f"{side} {name!r}: the name cannot be used; write {NAME_RULE}")
+    _check_registrations(job)
+    _check_command(job)
     counts = Counter(item.name for item in job.inputs)
     counts.update(item.name for item in job.outputs)
     counts.update(job.literals.keys())
     for name, count in counts.items():
         if count > 1:
             raise UsageError(f"the name {name!r} is used for more than one input or output; give each its own name")
+
+
+def _check_registrations(job: JobSpec) -> None:
+    for output in job.outputs:
+        if output.register_as is not None:
+            try:
+                check_name(output.register_as)
+            except UsageError as error:
+                raise UsageError(f"output {output.name!r}: cannot be registered: {error}") from None
+
+
+def _check_command(job: JobSpec) -> None:
+    if isinstance(job.command, ShellCommand) and not job.command.line.strip():
+        raise UsageError("the command is empty")
+    if isinstance(job.command, ShellCommand) and "\0" in job.command.line:
+        raise UsageError("the command holds a zero byte, which no program can be given")
+    for name, value in job.environment.items():
+        if not name or "=" in name or "\0" in name:
+            raise UsageError(f"the environment variable {name!r} cannot be set; write a name without '='")
+        if "\0" in value:
+            raise UsageError(f"the environment variable {name!r} holds a zero byte, which no program can be given")

@@ -145,6 +145,12 @@ def test_direct_local_paths_are_absolute(read, tmp_path):
         ("command: x\ninputs: {a: [1]}\n", "inputs.a: must hold fields"),
         ("command: x\noutputs: {a: {mode: up}}\n", "outputs.a: mode: Invalid enum value"),
         ("command: [x]\n", "command: Expected `str`"),
+        ("command: ' '\n", "the command is empty"),
+        ('command: "x \\0"\n', "the command holds a zero byte"),
+        ("command: x\nenvironment_variables: {'A=B': c}\n", "the environment variable 'A=B' cannot be set"),
+        ("command: x\nenvironment_variables: {'': c}\n", "the environment variable '' cannot be set"),
+        ('command: x\nenvironment_variables: {A: "\\0"}\n', "the environment variable 'A' holds a zero byte"),
+        ("command: x\noutputs: {a: {name: b c}}\n", "output 'a': cannot be registered: dataset 'b c': is no"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_field(read, text, said):
