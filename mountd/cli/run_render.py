@@ -1,6 +1,7 @@
 """What `mountd runs` prints: plain columns for people, and the same facts for JSON."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from mountd.catalog.workspace import Workspace
 from mountd.cli.render import table
 from mountd.run.metrics import as_json, latest, read_metrics, read_tags
 from mountd.run.record import DataRecord, RunRecord, log_path, runs_directory
+from mountd.transfer.report import printable
 from mountd.units import format_duration
 
 _COMMAND_SHOWN = 60
@@ -52,12 +54,13 @@ def run_block(workspace: Workspace, record: RunRecord, now: float) -> str:
         *((f"tag {name}", value) for name, value in {**record.tags, **read_tags(directory)}.items()),
     ]
     metrics = read_metrics(directory)
+    counts = Counter(metric.name for metric in metrics)
     for name, last in latest(metrics).items():
-        count = sum(1 for metric in metrics if metric.name == name)
-        many = f" (the last of {count})" if count > 1 else ""
+        many = f" (the last of {counts[name]})" if counts[name] > 1 else ""
         lines.append((f"metric {name}", json.dumps(last.value, ensure_ascii=False) + many))
     lines += [("log", str(log_path(directory))), ("directory", str(directory))]
-    shown = [(name, text) for name, text in lines if text]
+    # A script may have named its metrics and tags anything.
+    shown = [(printable(name), printable(text)) for name, text in lines if text]
     width = max(len(name) for name, _ in shown)
     return "\n".join([record.id, *(f"  {name.ljust(width)}  {text}" for name, text in shown)])
 

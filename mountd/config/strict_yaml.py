@@ -34,9 +34,9 @@ class _RepeatedKeyError(yaml.YAMLError):
 class _StrictLoader(yaml.SafeLoader):
     """Refuses a mapping that holds one key twice, where PyYAML would take the last, and text that no file can hold."""
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
-        if isinstance(value, str) and _LONE_SURROGATE.search(value):
+        if _LONE_SURROGATE.search(value):
             raise yaml.constructor.ConstructorError(
                 None, None, "half a character (\\uD800 to \\uDFFF)", node.start_mark
             )

@@ -36,7 +36,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     value: Any
     time: float
     """Seconds since 1970."""
-    step: int | None = None
+    step: int | float | None = None
     kind: str = "scalar"
     """`scalar`, `list`, `row`, `table` or another word of the writer's."""
 
@@ -47,13 +47,19 @@ class _Tag(msgspec.Struct, frozen=True, kw_only=True):
     time: float
 
 
-def append_metric(directory: Path, name: str, value: object, *, step: int | None = None, kind: str = "scalar") -> None:
+def append_metric(
+    directory: Path, name: str, value: object, *, step: float | None = None, kind: str = "scalar"
+) -> None:
     """Add a value of the metric `name` to the run in `directory`.
 
     Raises:
-        UsageError: `value` cannot be written as JSON.
+        UsageError: `value` cannot be written as JSON, or what could be written could not be read again.
         MountdError: the file system refused.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"metric {name!r}: its name must be text")
+    if step is not None and not isinstance(step, int | float):
+        raise UsageError(f"metric {name!r}: its step must be a number, not {step!r}")
     metric = Metric(name=name, value=_spelt(value), time=time.time(), step=step, kind=kind)
     try:
         line = msgspec.json.encode(metric)
@@ -71,9 +77,16 @@ def append_tag(directory: Path, tag: str, value: str) -> None:
     """Set the tag `tag` of the run in `directory`.
 
     Raises:
+        UsageError: it cannot be written as JSON.
         MountdError: the file system refused.
     """
-    _append(directory / TAGS, msgspec.json.encode(_Tag(tag=tag, value=value, time=time.time())))
+    if not isinstance(tag, str):
+        raise UsageError(f"tag {tag!r}: its name must be text")
+    try:
+        line = msgspec.json.encode(_Tag(tag=tag, value=value, time=time.time()))
+    except ValueError as error:
+        raise UsageError(f"tag {tag!r}: cannot be kept: {error}") from None
+    _append(directory / TAGS, line)
 
 
 def read_tags(directory: Path) -> dict[str, str]:

@@ -612,7 +612,8 @@ def test_an_evaluated_table_shows_the_files_that_it_names(node):
 
 
 def test_an_output_that_cannot_be_registered(node, start):
-    output = JobOutput(name="o", register_as="no name")
+    (node.directory / ".azureml/data").write_text("in the way")
+    output = JobOutput(name="o", register_as="model")
     directory = start(ShellCommand(line="echo x > ${{outputs.o}}/x"), outputs=(output,))
     record = wait(directory, timeout_s=PATIENCE_S)
     assert (record.status, record.exit_code) == ("Failed", 7)

@@ -213,7 +213,7 @@ class Run(PartlyAbsent):
 
     def _append(self, name: str, value: object, kind: str, step: int | None = None) -> None:
         with as_api_errors():
-            metrics.append_metric(self._directory, name, value, step=step, kind=kind)
+            metrics.append_metric(self._directory, name, value, step=_plain(step), kind=kind)
 
     def __repr__(self) -> str:
         return f"Run(Experiment: {self._experiment.name},\nId: {self._id},\nStatus: {self.status})"
