@@ -15,6 +15,7 @@ import contextlib
 import http.client
 import threading
 import time
+from email.message import Message
 from importlib.metadata import version
 from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
@@ -263,6 +264,9 @@ class WebClient:
             if connection.ended:
                 response.close()
                 raise ConnectionError
+            if not _has_one_length(response.headers):
+                response.close()
+                raise http.client.HTTPException
         except _FAILURES as error:
             connection.close()
             if connection.used and isinstance(error, ConnectionError | http.client.BadStatusLine):
@@ -292,3 +296,9 @@ class WebClient:
 
 def _host(url: str) -> str:
     return Origin.of(url).host_header
+
+
+def _has_one_length(headers: Message) -> bool:
+    """Tell whether an answer says nothing of its length, or one thing: http.client would take the first of many."""
+    said = {value.strip() for line in headers.get_all("Content-Length", []) for value in line.split(",")}
+    return not said or (len(said) == 1 and min(said).isascii() and min(said).isdigit())

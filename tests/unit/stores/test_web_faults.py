@@ -159,6 +159,17 @@ async def test_an_answer_that_is_not_what_was_asked_for(opened, scripted, kind):
         await store.read("f", 0, 10, if_match=PIN)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [b"Content-Length: 5\r\nContent-Length: 9", b"Content-Length: 5, 9", b"Content-Length: -1", b"Content-Length: x"],
+)
+async def test_a_length_that_is_none_or_two_is_no_length(opened, said):
+    raised = await failure(
+        "stat", opened(Scripted(b'HTTP/1.1 200 OK\r\nETag: "1"\r\n' + said + b"\r\n\r\n" + b"x" * 9))
+    )
+    assert type(raised) is NonsenseError
+
+
 async def test_a_chunked_part_and_a_chunked_file_that_breaks_off(opened):
     head = b'HTTP/1.1 206 OK\r\nTransfer-Encoding: chunked\r\nETag: "1"\r\nContent-Range: bytes 0-9/100\r\n\r\n'
     store = opened(Scripted(head + b"4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n"))
