@@ -95,7 +95,7 @@ class DiskCache:
         try:
             data = files.checked(held, data)
         except files.BadRunError as error:
-            self._note(held.digest, error)
+            self._bad.append((held.digest, error.run))
             return None
         self._touched.add(held.digest)
         return data
@@ -195,18 +195,12 @@ class DiskCache:
             runs = entries.runs_of(entry)
             for run in runs:
                 try:
-                    held = Held(digest, self.layout.file(digest), [run], ByteRange(run.start, run.stop))
-                    good += files.checked(held, files.read(held)).nbytes
+                    good += self._read_run(digest, run)
                 except FileNotFoundError:
-                    if self._index.is_gone(digest):
-                        break  # evicted meanwhile
-                    self._index.drop(digest)
-                    bad += len(runs)
+                    bad += self._look_again(digest, None)
                     break
-                except files.BadRunError as error:
-                    self._note(digest, error)
-                    bad += 1
-            self._put_right()
+                except files.BadRunError:
+                    bad += self._look_again(digest, run)
             yield good, bad
 
     def reopen(self) -> None:
@@ -254,21 +248,38 @@ class DiskCache:
             self._index.abandon(self._unreleased)
             self._unreleased.clear()
 
-    def _note(self, digest: int, error: files.BadRunError) -> None:
-        self.corrupt += 1
-        name = f"{digest:032x}"
-        log.warning("cached bytes do not match their checksum and are fetched again", file=name, why=str(error))
-        self._bad.append((digest, error.run))
+    def _read_run(self, digest: int, run: Run) -> int:
+        """Return how many bytes of a run are as they were written, which is all."""
+        held = Held(digest, self.layout.file(digest), [run], ByteRange(run.start, run.stop))
+        return files.checked(held, files.read(held)).nbytes
+
+    def _look_again(self, digest: int, run: Run | None) -> int:
+        """Forget what was found wrong, if it still is; return how many runs.
+
+        Who found it knew an index that may have been old: the object was evicted, or its file is another's by now.
+        """
+        runs = self._index.runs(digest)
+        if not runs or (run is not None and run not in runs):
+            return 0
+        try:
+            self._read_run(digest, run or runs[0])
+        except FileNotFoundError:
+            self._index.drop(digest)
+            return len(runs)
+        except files.BadRunError as error:
+            self.corrupt += 1
+            name = f"{digest:032x}"
+            log.warning("cached bytes do not match their checksum and are fetched again", file=name, why=str(error))
+            self._index.forget_run(digest, error.run)
+            return 1
+        return 0
 
     def _put_right(self) -> None:
         bad, self._bad = self._bad, []
         while bad:
             digest, run = bad[-1]
             try:
-                if run is None:
-                    self._index.drop(digest)
-                else:
-                    self._index.forget_run(digest, run)
+                self._look_again(digest, run)
             except OSError:
                 self._bad += bad
                 raise

@@ -97,10 +97,11 @@ class Index:
         """Return all objects."""
         return list(self._state.objects)
 
-    def is_gone(self, digest: int) -> bool:
-        """Whether an object was taken away by anybody."""
+    def runs(self, digest: int) -> list[Run]:
+        """Return all runs of an object, with what everybody did known."""
         with self._changing():
-            return digest not in self._state.objects
+            entry = self._state.objects.get(digest)
+            return [] if entry is None else entries.runs_of(entry)
 
     @property
     def first_free(self) -> int:

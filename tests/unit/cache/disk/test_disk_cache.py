@@ -287,10 +287,25 @@ class TestTrouble:
             file.seek(at)
             file.write(bytes([byte ^ 0x10]))
         assert read(cache, FILE, whole(FILE)) is None
-        assert cache.corrupt == 1
         assert cache.write([piece_of(FILE)])
         assert read(cache, FILE, whole(FILE)) == bytes_of(FILE)
         assert cache.corrupt == 1
+
+    def test_a_file_that_is_another_by_now_is_neither_corrupt_nor_taken_away(self, tmp_path, cache):
+        other = open_cache(tmp_path / "cache")
+        lost = version_of("lost", 100_000)
+        other.write([piece_of(FILE), piece_of(lost)])
+        cache.maintain()
+        other.clear()
+        other.write([piece_of(FILE, 2 * MIB)])
+        assert read(cache, FILE, ByteRange(0, MIB)) is None  # by an index that knows of no clearing
+        assert read(cache, lost, whole(lost)) is None
+        other.write([piece_of(FILE, 0, 2 * MIB), piece_of(lost)])
+        cache.maintain()
+        assert cache.corrupt == 0
+        for version in (FILE, lost):
+            assert read(cache, version, whole(version)) == bytes_of(version)
+        other.close()
 
     @pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 100)])
     def test_a_file_that_was_tampered_with_is_a_miss_and_mended(self, tmp_path, cache, harm):
