@@ -12,7 +12,7 @@ from mountd.cache.disk.disk_cache import DiskCache
 from mountd.cache.disk.layout import Layout
 from mountd.cache.disk.room import NO_CEILING, CacheLimits
 from mountd.config.mount_options import MountOptions
-from mountd.errors import SetupError
+from mountd.errors import DeniedError, SetupError
 
 _NO_LIMITS = CacheLimits(size="-0", reserve=0)
 """Of a process that only looks: the bounds that mounts have asked for hold, and it adds none."""
@@ -53,7 +53,7 @@ def report(options: MountOptions) -> CacheReport:
     Raises:
         MountdError: it cannot be opened.
     """
-    if not Layout(options.cache_dir).journal.exists():
+    if not _exists(options.cache_dir):
         return CacheReport(directory=options.cache_dir, exists=False)
     with _opened(options.cache_dir) as cache:
         totals = cache.totals()
@@ -84,7 +84,7 @@ def clear(directory: str) -> int:
     Raises:
         MountdError: it cannot be opened or changed.
     """
-    if not Layout(directory).journal.exists():
+    if not _exists(directory):
         return 0
     with _opened(directory) as cache:
         cache.compare()
@@ -98,7 +98,7 @@ def verify(directory: str, progress: Callable[[Verified], None]) -> Verified:
         MountdError: the cache cannot be opened or read.
     """
     found = Verified(objects=0, bytes=0, bad=0)
-    if not Layout(directory).journal.exists():
+    if not _exists(directory):
         return found
     with _opened(directory) as cache:
         for good, bad in cache.verify():
@@ -106,6 +106,15 @@ def verify(directory: str, progress: Callable[[Verified], None]) -> Verified:
             if found.objects % 100 == 0:
                 progress(found)
     return found
+
+
+def _exists(directory: str) -> bool:
+    try:
+        return Layout(directory).journal.exists()
+    except OSError as error:
+        raise DeniedError(
+            f"cache directory {directory}: {error.strerror}; it may be another user's, give another --cache-dir"
+        ) from error
 
 
 @contextmanager

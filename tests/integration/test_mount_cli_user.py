@@ -105,3 +105,11 @@ def test_a_closed_fuse_device(user):
     (user.directory / "fuse").chmod(0o600)
     said = user.run("mount", "source", "point", check=5).stderr
     assert f"/dev/fuse may not be opened by user {NOBODY}" in said
+
+
+@pytest.mark.parametrize("command", ["show", "verify", "clear"])
+def test_the_cache_of_another_user(user, tmp_path_factory, command):
+    directory = tmp_path_factory.mktemp("roots")
+    directory.chmod(0o700)
+    said = user.run("cache", command, "--cache-dir", directory, check=4).stderr
+    assert said.startswith(f"mountd: error: cache directory {directory}: Permission denied; it may be another user's")
