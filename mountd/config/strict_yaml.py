@@ -131,7 +131,7 @@ def _field_error(problem: str, origin: str) -> UsageError:
     if where.startswith(_ABOUT_KEY):
         where = where.removeprefix(_ABOUT_KEY)
         what = "holds a key that is no text; write it in quotes"
-    elif not where and what.startswith("Expected `object`, got"):
+    elif not where and re.fullmatch("Expected `object`, got `(null|array|str|int|float|bool)`", what):
         what = "must hold fields, `name: value`"
     path = [where.rstrip("`").removeprefix("$").removeprefix(".")]
     about_field = _ABOUT_FIELD.fullmatch(what)
