@@ -169,6 +169,13 @@ class BlockCache:
         data = self.read_nowait(found, start, stop)
         return await self.collect(found, start, stop) if data is None else data
 
+    def begin(self, found: CachedObject, start: int, stop: int) -> bool:
+        """Start fetching what is missing of [start, stop); return whether all of it is here."""
+        if found.extents.holds(start, stop):
+            return True
+        self._want(found, ByteRange(start, stop))
+        return False
+
     async def warm(self, found: CachedObject, start: int, stop: int) -> None:
         """Bring [start, stop) into memory; errors as in `read`. Does not count as a read.
 
@@ -178,6 +185,18 @@ class BlockCache:
         for extent in found.extents.within(start, stop):
             await self._arrival(extent)
             self.budget.retry_reclaim()  # as in `collect`
+
+    def fetch_whole(self, version: ObjectVersion) -> bool:
+        """Start fetching all of a version that somebody may acquire soon; False: there is no memory for it now.
+
+        Does nothing if it is in use, here or on its way. Until it is acquired, it may be evicted like what is left.
+        """
+        if version in self._objects:
+            return True
+        found = self._objects[version] = CachedObject(version, self._limits)
+        fits = self._fetch_ahead(found, ByteRange(0, version.size), self._demand_piece)
+        self._forget_if_empty(found)
+        return fits
 
     # ---- fetching
 
@@ -194,7 +213,7 @@ class BlockCache:
                 self._nursery.start_soon(self._fill, found, extent, charge)
                 start = stop
 
-    def _fetch_ahead(self, found: CachedObject, ahead: ByteRange, part: int) -> None:
+    def _fetch_ahead(self, found: CachedObject, ahead: ByteRange, part: int) -> bool:
         for gap in found.extents.gaps(*ahead):
             start = gap.start
             while start < gap.stop:
@@ -202,11 +221,12 @@ class BlockCache:
                 charge = max(stop - start, SMALLEST_CHARGE)
                 if not self.budget.try_charge(charge):
                     found.readahead.refused(start)
-                    return
+                    return False
                 extent = found.extents.add(start, stop)
                 extent.charged = charge
                 self._nursery.start_soon(self._fill, found, extent, charge)
                 start = stop
+        return True
 
     async def _fill(self, found: CachedObject, extent: Extent, charge: int) -> None:
         try:

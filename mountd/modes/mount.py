@@ -133,6 +133,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
                 started_ns=time.time_ns(),
                 deadline_s=options.request_deadline_s + DEADLINE_MARGIN_S,
                 ttl_s=ttl_s,
+                request_s=lambda: guarded.shortest_read.value_s,
             )
             attributes = AttributeMaker(
                 uid=options.uid, gid=options.gid, file_mode=options.file_mode, dir_mode=options.dir_mode

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import trio
 
 from mountd.aio.retry import RetryPolicy, retrying
+from mountd.aio.shortest import ShortestLately
 from mountd.errors import (
     ChangedError,
     CorruptError,
@@ -83,6 +84,7 @@ class GuardedStore:
         self.errors = 0
         """Calls that failed for good, answers like "there is none" not included."""
         self.bytes_read = 0
+        self.shortest_read = ShortestLately()
         self.bytes_written = 0
 
     def within(self, policy: RetryPolicy) -> "GuardedStore":
@@ -141,7 +143,9 @@ class GuardedStore:
         """Return the bytes [start, start + length) of `key`."""
 
         async def attempt() -> Chunk:
+            began = trio.current_time()
             chunk = await self._inner.read(key, start, length, if_match=if_match)
+            self.shortest_read.note(trio.current_time() - began)
             expected = max(0, min(length, chunk.size - start))
             if chunk.data.nbytes != expected:
                 raise CorruptError(

@@ -113,6 +113,12 @@ class Tree(Protocol):
     def doubt(self, node: FileNode) -> None:
         """The store no longer has this node's version."""
 
+    def place(self, node: FileNode) -> int | None:
+        """Return the index of a file in the complete listing of its directory; None: there is none, or not of it."""
+
+    def unread(self, directory: DirectoryNode, places: range) -> Iterator[tuple[int, bytes, Entry]]:
+        """Yield index, name and version of the files at `places` of which the kernel has nothing."""
+
     def listing(self, directory: DirectoryNode) -> Entries:
         """Return the entries of `directory`; they may still be arriving."""
 

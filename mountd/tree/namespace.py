@@ -206,6 +206,26 @@ class Namespace:
 
     # ---- listings
 
+    def place(self, node: FileNode) -> int | None:
+        """Return the index of a file in the last complete listing of its directory."""
+        listing = node.parent.listing
+        index = -1 if listing is None else listing.find(node.name)
+        return None if index < 0 else index
+
+    def unread(self, directory: DirectoryNode, places: range) -> Iterator[tuple[int, bytes, Entry]]:
+        """Yield index, name and version of the files at `places` of which the kernel has nothing.
+
+        The listing may be too old to be believed: then a version is asked for that is gone, and nothing comes.
+        """
+        listing = directory.listing
+        if listing is None:
+            return
+        for place in range(places.start, min(places.stop, len(listing))):
+            name = listing.name(place)
+            node = directory.children.get(name)
+            if not (isinstance(node, FileNode) and (node.delivered or node.handles)):
+                yield place, name, listing.entry(place)
+
     def listing(self, directory: DirectoryNode) -> Listing:
         """Return a listing that is good to read from, started now if need be; it may still be growing."""
         now = trio.current_time()

@@ -61,9 +61,17 @@ class PinnedInodes:
         node = FileNode(
             self._first_file + file, parent, name or self._listing.file_name(file), Entry(*self._listing.version(file))
         )
-        node.delivered = bool(self._delivered[file >> 3] >> (file & 7) & 1)
+        node.delivered = self.is_delivered(file)
         node.stale = file in self._gone and self._is_gone(file)
         return node
+
+    def number_of(self, node: FileNode) -> int:
+        """Return which file of the listing the node stands for."""
+        return node.ino - self._first_file
+
+    def is_delivered(self, file: int) -> bool:
+        """Whether what `open` fetches was handed to the kernel."""
+        return bool(self._delivered[file >> 3] >> (file & 7) & 1)
 
     def mark_gone(self, node: FileNode) -> None:
         """The store no longer has the version that is pinned."""
@@ -178,6 +186,19 @@ class PinnedNamespace:
     def doubt(self, node: FileNode) -> None:
         """The store no longer has this version: there will be no other."""
         self.inodes.mark_gone(node)
+
+    def place(self, node: FileNode) -> int:
+        """Return the index of a file in its directory."""
+        directory = node.parent.ino - ROOT
+        before = len(self._listing.children(directory))
+        return before + self._listing.files(directory).index(self.inodes.number_of(node))
+
+    def unread(self, directory: DirectoryNode, places: range) -> Iterator[tuple[int, bytes, Entry]]:
+        """Yield index, name and version of the files at `places` of which the kernel has nothing."""
+        entries = self.listing(directory)
+        for place in range(max(places.start, len(entries.directories)), min(places.stop, len(entries))):
+            if not self.inodes.is_delivered(entries.files[place - len(entries.directories)]):
+                yield place, entries.name(place), entries.entry(place)
 
     def listing(self, directory: DirectoryNode) -> PinnedEntries:
         """Return the entries of `directory`."""

@@ -10,7 +10,7 @@ Takes and gives inode numbers, handle numbers, names as bytes and `Attributes`. 
 - Every operation that may wait has a deadline and ends in an error that has an errno.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 
@@ -34,6 +34,7 @@ from mountd.tree.inodes import DirectoryNode, FileNode, Node
 from mountd.units import MIB
 from mountd.vfs.attributes import Attributes, Capacity, Listed, Looked
 from mountd.vfs.handles import DirectoryHandle, FileHandle, HandleTable
+from mountd.vfs.lookahead import LookAhead
 from mountd.vfs.patience import Patience
 from mountd.vfs.refusals import Refusals
 
@@ -72,9 +73,19 @@ class FileSystem:
         started_ns: modification time of directories, which have none of their own; nanoseconds since 1970 UTC.
         deadline_s: the longest an operation may wait.
         ttl_s: how long names may be used without asking.
+        request_s: returns what a request to the store takes at the least, as far as is known.
     """
 
-    def __init__(self, namespace: Tree, cache: BlockCache, *, started_ns: int, deadline_s: float, ttl_s: float) -> None:
+    def __init__(
+        self,
+        namespace: Tree,
+        cache: BlockCache,
+        *,
+        started_ns: int,
+        deadline_s: float,
+        ttl_s: float,
+        request_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._namespace = namespace
         self._inodes = namespace.inodes
         self._cache = cache
@@ -83,6 +94,7 @@ class FileSystem:
         self._handles = HandleTable()
         self._refused: dict[int, _Refused] = {}
         """By caller: the last file that could not be opened in the version that was asked for."""
+        self._lookahead = LookAhead(namespace, cache, largest_file=WHOLE_AT_OPEN, request_s=request_s)
         self._patience = Patience(deadline_s, self._heard)
         self.refusals = Refusals()
         self.reads = 0
@@ -290,7 +302,10 @@ class FileSystem:
 
     async def _fetch_start(self, node: FileNode, cached: CachedObject) -> None:
         stop = _first_bytes(node)
-        if not cached.extents.holds(0, stop):
+        here = self._cache.begin(cached, 0, stop)
+        if self._ttl_s > 0:  # else only the store's answer to this very open tells its version
+            self._lookahead.opening(node, stalled=not here)
+        if not here:
             with self._deadline("open", node.name):
                 await self._cache.warm(cached, 0, stop)
 

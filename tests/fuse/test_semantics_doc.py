@@ -19,7 +19,7 @@ from mountd.aio import retry
 from mountd.config.mount_options import MountOptions
 from mountd.fuse import session
 from mountd.tree import names, namespace
-from mountd.vfs import filesystem
+from mountd.vfs import filesystem, lookahead, scans
 
 pytestmark = pytest.mark.fuse
 
@@ -65,6 +65,9 @@ def test_the_numbers_are_those_of_the_code():
         "nonsense in a row": f"{retry.NONSENSE_TRIES} times",
         "fetched whole by `open`": f"{filesystem.WHOLE_AT_OPEN >> 20} MiB",
         "fetched of larger files by `open`": f"{filesystem.START_AT_OPEN >> 20} MiB",
+        "small files fetched ahead of one who opens them in order": (
+            f"up to {scans.LARGEST_WINDOW}, or {lookahead.AHEAD_BYTES >> 20} MiB"
+        ),
         "longest name": f"{names.LONGEST_NAME} bytes",
         "capacity shown": f"{filesystem.NOMINAL_BYTES >> 50} PiB",
         "time to end for requests under way": f"{session.FINISH_S:g} s",

@@ -32,7 +32,14 @@ class MemoryMount:
         self.shown = self.guarded if single is None else SingleObjectStore(self.guarded, single)
         self.namespace = Namespace(self.shown, root, nursery, ttl_s=ttl_s)
         self.cache = BlockCache(self._fetch, nursery, limit_bytes=memory_bytes)
-        self.fs = FileSystem(self.namespace, self.cache, started_ns=0, deadline_s=deadline_s + 5, ttl_s=ttl_s)
+        self.fs = FileSystem(
+            self.namespace,
+            self.cache,
+            started_ns=0,
+            deadline_s=deadline_s + 5,
+            ttl_s=ttl_s,
+            request_s=lambda: self.guarded.shortest_read.value_s,
+        )
         # Open may wait for a name and then for bytes, each with the deadline.
         self.kernel = KernelModel(self.fs, longest_s=2 * (deadline_s + 5) + 1)
         self.ttl_s = ttl_s

@@ -104,6 +104,28 @@ async def read_into(log, cache, found, start, stop):
 # ---- one fetch for all
 
 
+async def test_what_nobody_has_open_is_fetched_once_and_makes_room_for_what_somebody_has(
+    autojump_clock, make_cache, remote
+):
+    cache, version = make_cache(limit=2 * MIB), a_version(300_000)
+    assert cache.fetch_whole(version)
+    assert cache.fetch_whole(version)
+    found = cache.acquire(version)
+    assert not cache.begin(found, 0, version.size)  # on its way
+    await cache.warm(found, 0, version.size)
+    assert cache.begin(found, 0, version.size)
+    assert cache.read_nowait(found, 0, version.size) == remote.bytes_of(version)
+    assert remote.fetched == [(version, (0, version.size))]
+    for number in range(3):  # two of them fit beside the one that is open
+        assert cache.fetch_whole(a_version(800_000, f"other{number}")) == (number < 2)
+    await trio.sleep(100)
+    large = cache.acquire(a_version(600_000, "large"))
+    assert len(await cache.read(large, 0, 600_000)) == 600_000
+    cache.release(large)
+    cache.release(found)
+    assert cache.budget.used == held_bytes(cache)
+
+
 async def test_a_read_brings_the_bytes_and_the_next_one_has_them(autojump_clock, make_cache, remote):
     cache, version = make_cache(), a_version(MIB)
     found = cache.acquire(version)
@@ -614,6 +636,8 @@ def test_any_readers_in_any_budget_at_any_latency_get_the_right_bytes(limit, rea
                 version = a_version(SIZES[number], f"k{number}")
                 start = offset % version.size
                 stop = min(version.size, start + length)
+                if draw.random() < 0.3:
+                    cache.fetch_whole(a_version(draw.choice(SIZES), f"k{draw.randrange(4)}"))
                 found = cache.acquire(version)
                 try:
                     with trio.move_on_after(1e9 if patience is None else patience):

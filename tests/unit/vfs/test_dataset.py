@@ -40,7 +40,14 @@ class DatasetMount:
         self.guarded = GuardedStore(dataset, RetryPolicy())
         self.namespace = PinnedNamespace(dataset.listing)
         self.cache = BlockCache(self._fetch, nursery, limit_bytes=64 * MIB)
-        self.fs = FileSystem(self.namespace, self.cache, started_ns=0, deadline_s=65, ttl_s=float("inf"))
+        self.fs = FileSystem(
+            self.namespace,
+            self.cache,
+            started_ns=0,
+            deadline_s=65,
+            ttl_s=float("inf"),
+            request_s=lambda: self.guarded.shortest_read.value_s,
+        )
         self.kernel = KernelModel(self.fs, longest_s=140)
         return self
 
@@ -136,3 +143,14 @@ async def test_an_open_file_never_mixes_versions(autojump_clock, mount):
     with pytest.raises(StaleHandleError):
         await mount.kernel.read(opened, 4 * MIB, 1000)
     mount.kernel.close(opened)
+
+
+async def test_a_scan_is_looked_ahead_and_each_file_is_fetched_once(autojump_clock, mount):
+    mount.store.back_s = 0.015
+    mount.memory.calls.clear()
+    keys = [key.removeprefix("d/") for key in sorted(mount.content) if len(mount.content[key]) < MIB]
+    began = trio.current_time()
+    for key in keys:
+        assert await mount.kernel.read_file(key) == mount.content[f"d/{key}"]
+    assert trio.current_time() - began < 0.8 * 0.015 * len(keys)
+    assert mount.memory.calls == {"read": len(keys)}
