@@ -116,9 +116,20 @@ def _run_file(file: Path, explicit: Path | None) -> int:
     workspace = _opened(explicit)
     journal = begin(job, workspace)
     status = run_job(job, journal, workspace=workspace, environ=os.environ, show=_show)
+    if not _both_outputs_are_one():
+        for line in journal.errors:
+            _say(line)
     if journal.trouble is not None:
         _say(f"mountd: warning: the record and the log of run {journal.record.id} are not whole: {journal.trouble}")
     return status
+
+
+def _both_outputs_are_one() -> bool:
+    """Tell whether who reads standard error has read the run's log on standard output: a terminal, or `2>&1`."""
+    try:
+        return os.path.samestat(os.fstat(1), os.fstat(2))
+    except OSError:
+        return False  # one of them is closed
 
 
 @runs_app.command("list")

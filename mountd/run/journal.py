@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from mountd.catalog.workspace import Workspace
 from mountd.errors import ExistsError
 from mountd.observe.redaction import redact
 from mountd.run.record import LOCK, RECORD, RunRecord, log_path, runs_directory
+
+ERROR = "mountd: error: "
+"""What a line that says an error begins with."""
 
 
 def make_identifier(experiment: str) -> str:
@@ -40,6 +44,7 @@ class Journal:
         self._lock = lock
         self._log: TextIO | None = None
         self._trouble: str | None = None
+        self._errors: list[str] = []
 
     @classmethod
     def create(cls, workspace: Workspace, record: RunRecord) -> "Journal":
@@ -57,15 +62,18 @@ class Journal:
                 directory.mkdir(mode=DIRECTORY_MODE)
             except FileExistsError:
                 raise ExistsError(f"run {record.id}: exists in {workspace.root}; choose another name") from None
-            log_path(directory).parent.mkdir(mode=DIRECTORY_MODE)
-            lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = -1
             try:
+                log_path(directory).parent.mkdir(mode=DIRECTORY_MODE)
+                lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 with contextlib.suppress(OSError):  # a file system without locks
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 journal = cls(directory, msgspec.structs.replace(record, host=socket.gethostname()), lock)
                 journal._write()
             except BaseException:
-                os.close(lock)
+                if lock >= 0:
+                    os.close(lock)
+                shutil.rmtree(directory, ignore_errors=True)  # no run: nothing of it is left
                 raise
         return journal
 
@@ -84,6 +92,11 @@ class Journal:
     def trouble(self) -> str | None:
         """Why the record could not be written, if so: what `runs` shows of the run is not how it ended."""
         return self._trouble
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines of the log that say what went wrong with the run, without what its command wrote."""
+        return self._errors
 
     @property
     def lock(self) -> int:
@@ -130,10 +143,13 @@ class Journal:
 
     def say(self, line: str) -> None:
         """Append `line` to the run's log, without secrets."""
+        line = redact(line)
+        if line.startswith(ERROR):
+            self._errors.append(line)
         with contextlib.suppress(OSError):  # a full disk: the run matters more than its log
             if self._log is None:
                 self._log = os.fdopen(self.open_log(), "w", encoding="utf-8", errors="backslashreplace")
-            self._log.write(redact(line) + "\n")
+            self._log.write(line + "\n")
             self._log.flush()
 
     def also(self, say: Callable[[str], None]) -> Callable[[str], None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 
 from mountd.catalog.workspace import Workspace
-from mountd.errors import MountdError
+from mountd.errors import DeniedError, MountdError, ReadOnlyError
 from mountd.observe.redaction import redact
 from mountd.run.failures import PreparationError
 from mountd.run.guard import RunGuard
@@ -67,7 +67,7 @@ def launch(
         environ=environ,
         cwd=cwd,
     )
-    journal = _keep_record(plan, found)
+    journal = _keep_record(plan, found, say)
     if journal is None:
         with RunGuard() as guard:
             return trio.run(_session(plan, environ, say, guard)).exit_status
@@ -101,8 +101,11 @@ def _session(
     )
 
 
-def _keep_record(plan: RunPlan, workspace: Workspace | None) -> Journal | None:
-    """Return the journal of a new run, None where there is no place for one: the run matters more than its record."""
+def _keep_record(plan: RunPlan, workspace: Workspace | None, say: Callable[[str], None]) -> Journal | None:
+    """Return the journal of a new run, None where there is no place for one: the run matters more than its record.
+
+    It is said unless the workspace is simply not this user's to write to.
+    """
     if workspace is None or plan.runs_directory is None:
         return None
     record = RunRecord(
@@ -116,5 +119,8 @@ def _keep_record(plan: RunPlan, workspace: Workspace | None) -> Journal | None:
     )
     try:
         return Journal.create(workspace, record)
-    except MountdError:
-        return None  # a workspace of the node's administrator, for one
+    except (DeniedError, ReadOnlyError):  # a workspace of the node's administrator, for one
+        return None
+    except MountdError as error:
+        say(f"mountd: warning: the run will not be in `mountd runs list`: {error.message}")
+        return None

@@ -1,5 +1,6 @@
 """The record of a run: whole at any time, and true also when its process was killed."""
 
+import errno
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import threading
 import pytest
 
 from mountd.catalog.workspace import Workspace
-from mountd.errors import ExistsError, NotFoundError, UsageError
+from mountd.errors import ExistsError, NoRoomError, NotFoundError, UsageError
 from mountd.run.journal import Journal, make_identifier
 from mountd.run.metrics import append_metric, append_tag, as_json, latest, read_metrics, read_tags
 from mountd.run.record import RunRecord, list_records, log_path, read_record, run_directory
@@ -46,6 +47,16 @@ def test_a_name_is_used_once(workspace):
     Journal.create(workspace, record()).close()
     with pytest.raises(ExistsError, match="run r1: exists"):
         Journal.create(workspace, record())
+
+
+def test_a_record_that_cannot_be_written_leaves_no_run(workspace, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mountd.run.journal.write_file", full)
+    with pytest.raises(NoRoomError, match="r1: No space left on device"):
+        Journal.create(workspace, record())
+    assert os.listdir(workspace.directory / "runs") == []
 
 
 def test_a_run_whose_process_was_killed_is_shown_as_failed(workspace):
