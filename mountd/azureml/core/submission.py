@@ -16,6 +16,7 @@ from mountd.azureml.data.data_reference_configuration import DataReferenceConfig
 from mountd.azureml.data.dataset_consumption_config import DatasetConsumptionConfig
 from mountd.azureml.data.output_dataset_config import OutputFileDatasetConfig
 from mountd.azureml.errors import UserErrorException
+from mountd.azureml.working_directory import current_directory
 from mountd.catalog.workspace_layout import DEFAULT_DATASTORE
 from mountd.run.environment import Mode
 from mountd.run.job import JobInput, JobOutput, JobSpec, ProgramCommand, ScriptCommand, ShellCommand
@@ -127,7 +128,7 @@ def job_of(
     return JobSpec(
         experiment=experiment,
         command=command,
-        base=os.getcwd(),
+        base=str(current_directory()),
         code=None if source_directory is None else os.path.abspath(source_directory),
         code_datastore=config.source_directory_data_store,
         inputs=tuple(_inputs(data, workspace)),

@@ -9,6 +9,7 @@ from mountd.azureml.core.config_discovery import Named, find_config, read_config
 from mountd.azureml.data.abstract_datastore import AbstractDatastore
 from mountd.azureml.data.kinds import datastore_object
 from mountd.azureml.errors import UserErrorException, as_api_errors
+from mountd.azureml.working_directory import current_directory
 from mountd.catalog.workspace import Workspace as Catalog
 from mountd.errors import NotFoundError
 
@@ -58,7 +59,7 @@ class Workspace(PartlyAbsent):
             auth: not used: a workspace here is files.
 
         Raises:
-            UserErrorException: there is none, or its file is malformed.
+            UserErrorException: there is none, its file is malformed, or the current directory has been deleted.
         """
         del auth, _logger, _file_name
         catalog, named = _found(path)
@@ -111,19 +112,19 @@ class Workspace(PartlyAbsent):
 
 def _found(path: str | None) -> tuple[Catalog, Named]:
     """Return the workspace that `path`, the environment or the current directory leads to."""
-    cwd = Path.cwd()
-    if path is None and os.environ.get("MOUNTD_WORKSPACE"):
+    named_by_variable = os.environ.get("MOUNTD_WORKSPACE") if path is None else None
+    wanted = named_by_variable or path or ""
+    start = Path(os.path.normpath(wanted if os.path.isabs(wanted) else current_directory() / wanted))
+    if named_by_variable:
         with as_api_errors():
-            catalog = Catalog.discover(None, os.environ, cwd)
-        assert catalog is not None
-        return catalog, _named(catalog)
-    start = cwd if path is None else Path(os.path.abspath(path))
+            there = Catalog.at(start, "MOUNTD_WORKSPACE")
+        return there, _named(there)
     file = start if start.is_file() else find_config(start)
     if file is not None:
         named = read_config(file)
         return Catalog(named.root), named
     with as_api_errors():
-        catalog = Catalog.discover(None, os.environ, cwd) if path is None else _at_or_none(start)
+        catalog = Catalog.discover(None, os.environ, start) if path is None else _at_or_none(start)
     if catalog is None:
         raise UserErrorException(
             f"The workspace configuration file config.json, could not be found in {start} or its parent directories. "

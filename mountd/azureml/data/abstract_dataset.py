@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
 
@@ -22,6 +21,7 @@ from mountd.azureml import blocking
 from mountd.azureml.absent import PartlyAbsent, absent
 from mountd.azureml.errors import UserErrorException, as_api_errors
 from mountd.azureml.home import Home
+from mountd.azureml.working_directory import current_directory
 from mountd.catalog.dataset import DatasetDefinition
 from mountd.catalog.dataset_registry import DatasetRegistry
 from mountd.catalog.dataset_yaml import RegisteredDataset
@@ -195,7 +195,7 @@ class AbstractDataset(PartlyAbsent):
         catalog = None if self._home is None else self._home.catalog
         with as_api_errors():
             return dataset_location(
-                self._registered or self._definition, workspace=catalog, environ=os.environ, cwd=Path.cwd()
+                self._registered or self._definition, workspace=catalog, environ=os.environ, cwd=current_directory()
             )
 
     def _narrowed(self, definition: DatasetDefinition) -> Self:

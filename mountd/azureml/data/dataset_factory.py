@@ -6,7 +6,6 @@ Nothing is read here: what a path names is looked up when the dataset is used.
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mountd.azureml.absent import NotPartOfMountdError, PartlyAbsent, absent
@@ -17,6 +16,7 @@ from mountd.azureml.data.file_dataset import FileDataset
 from mountd.azureml.data.source_paths import sources_of
 from mountd.azureml.data.tabular_dataset import TabularDataset
 from mountd.azureml.errors import UserErrorException, as_api_errors
+from mountd.azureml.working_directory import current_directory
 from mountd.catalog.dataset import DatasetDefinition, define
 
 _log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def _defined(
     texts: list[str], kind: Any, form: str | None = None, options: Mapping[str, Any] | None = None
 ) -> DatasetDefinition:
     with as_api_errors():
-        return define(texts, environ=os.environ, cwd=Path.cwd(), type=kind, format=form, options=options)
+        return define(texts, environ=os.environ, cwd=current_directory(), type=kind, format=form, options=options)
 
 
 def _absent_option(name: str, value: object) -> None:

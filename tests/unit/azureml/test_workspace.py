@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mountd.azureml.core import Datastore, Workspace
+from mountd.azureml.core import Dataset, Datastore, Workspace
 from mountd.azureml.exceptions import UserErrorException
 from mountd.catalog.workspace import Workspace as Catalog
 
@@ -56,6 +56,22 @@ def test_there_is_none(nowhere, tmp_path_factory):
     said = rf"The workspace configuration file config\.json, could not be found in {alone} or its parent directories\."
     with pytest.raises(UserErrorException, match=said):
         Workspace.from_config(str(alone))
+
+
+def test_a_current_directory_that_is_gone(nowhere, tmp_path_factory, monkeypatch):
+    Catalog.init(nowhere)
+    gone = tmp_path_factory.mktemp("gone")
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for path in (None, "elsewhere"):
+        with pytest.raises(UserErrorException) as refused:
+            Workspace.from_config(path)
+        assert refused.value.message == "The current directory has been deleted; change to one that exists."
+    found = Workspace.from_config(str(nowhere))
+    with pytest.raises(UserErrorException, match="directory has been deleted"):
+        Dataset.File.from_files((found.get_default_datastore(), "x"))
+    monkeypatch.setenv("MOUNTD_WORKSPACE", str(nowhere))
+    assert Workspace.from_config().catalog.root == nowhere
 
 
 def test_a_file_that_names_nothing(nowhere):
