@@ -4,6 +4,7 @@ Plain values that travel to the run's process as JSON through a pipe, since a SO
 and a variable a password: nothing here is ever written to disk as it is. Imports neither trio nor storage.
 """
 
+import os
 import re
 import sys
 from collections import Counter
@@ -139,6 +140,14 @@ def experiment_for(directory: Path) -> str:
     return name[:100] if name.isascii() and name.strip("_") else DEFAULT_EXPERIMENT
 
 
+def leaves_run(path: str) -> bool:
+    """Tell whether `path`, relative to the working directory, leads out of the run's own directory, one above it.
+
+    An absolute path is somebody's decision, and does not.
+    """
+    return os.path.normpath(path).split("/")[:2] == ["..", ".."]
+
+
 def check_job(job: JobSpec) -> None:
     """See that the names in `job` can be used, that none is used twice, and that its command can be started.
 
@@ -163,6 +172,7 @@ def check_job(job: JobSpec) -> None:
         for name in names:
             if not _NAME.fullmatch(name):
                 raise UsageError(f"{side} {name!r}: the name cannot be used; write {NAME_RULE}")
+    _check_paths(job)
     _check_registrations(job)
     _check_command(job)
     counts = Counter(item.name for item in job.inputs)
@@ -171,6 +181,17 @@ def check_job(job: JobSpec) -> None:
     for name, count in counts.items():
         if count > 1:
             raise UsageError(f"the name {name!r} is used for more than one input or output; give each its own name")
+
+
+def _check_paths(job: JobSpec) -> None:
+    data: tuple[JobInput | JobOutput, ...] = (*job.inputs, *job.outputs)
+    for item in data:
+        if item.path_on_compute is not None and leaves_run(item.path_on_compute):
+            side = "input" if isinstance(item, JobInput) else "output"
+            raise UsageError(
+                f"{side} {item.name!r}: the path on the compute {item.path_on_compute!r} leads out of the run's "
+                "directory; leave '..' out, or write an absolute path"
+            )
 
 
 def _check_registrations(job: JobSpec) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from mountd.errors import UsageError
 from mountd.run.environment import Mode
-from mountd.run.job import JobInput, JobOutput
+from mountd.run.job import JobInput, JobOutput, leaves_run
 
 
 def reference_input(
@@ -62,7 +62,7 @@ def reference_output(
         name=name,
         target=_uri(datastore, _place(name, path)).rstrip("/") + "/",
         path_on_compute=target,
-        otherwise=None if posixpath.isabs(path_on_compute) else path_on_compute,
+        otherwise=None if posixpath.isabs(path_on_compute) or leaves_run(path_on_compute) else path_on_compute,
         is_file=True,  # whatever it turns out to be: nothing is made for it but the directory it is in
         overwrite=overwrite,
     )

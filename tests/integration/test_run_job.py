@@ -133,6 +133,8 @@ def test_an_input_that_fails_is_named_with_the_reason(node):
     assert run["error"].startswith("input 'data': ")
     assert "no/such" in run["error"]
     assert f"mountd: error: {run['error']}\n" in done.stdout
+    assert done.stderr == f"mountd: error: {run['error']}\n"
+    assert done.stderr in Path(run["log"]).read_text()
     assert not (Path(run["directory"]) / "code/ran").exists()
 
 
@@ -226,6 +228,16 @@ def test_ctrl_c_cancels_a_job_and_its_outputs_are_kept(node):
     assert (node.store / "o/x").read_text() == "half\n"
 
 
+def test_an_error_is_shown_once_where_both_outputs_are_one(node):
+    name = job_file(node, f"command: 'true'\ninputs: {{data: {{path: {STORE}/paths/no/such}}}}\n")
+    done = subprocess.run(
+        [str(PROGRAM), "run", "-f", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        cwd=node.directory, env=node.environ, timeout=PATIENCE_S, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert done.stdout.count("mountd: error: input 'data': ") == 1
+
+
 def test_a_log_that_nobody_reads_holds_up_no_job(node):
     process = node.start_run("-f", job_file(node, "command: seq 200000\n"))
     try:
@@ -268,7 +280,10 @@ def test_a_command_line_run_has_a_record_too(node):
 def test_a_workspace_that_is_not_writable_costs_no_run(node):
     runs = node.directory / ".azureml/runs"
     runs.write_text("in the way")
-    assert node.run("run", "--", "echo", "ran", check=0).stdout == "ran\n"
+    done = node.run("run", "--", "echo", "ran", check=0)
+    assert done.stdout == "ran\n"
+    assert done.stderr.startswith("mountd: warning: the run will not be in `mountd runs list`: ")
+    assert f"{runs}: cannot be made, a file is in the way\n" in done.stderr
 
 
 def test_runs_that_are_not_there(node):
@@ -646,6 +661,8 @@ def test_bad_input_is_an_error_at_once_and_no_run(node, start):
     Workspace(node.directory).add(decode_datastore(share, "share"))
     with pytest.raises(UsageError, match="source_directory_data_store: datastore share: this version cannot open"):
         start(ShellCommand(line="true"), code="src", code_datastore="share")
+    with pytest.raises(UsageError, match=r"input 'a': the path on the compute '\.\./\.\./x' leads out of the run's"):
+        start(ShellCommand(line="true"), inputs=(data(name="a", path_on_compute="../../x"),))
     first = start(ShellCommand(line="true"), name="mine")
     with pytest.raises(ExistsError, match="run mine: exists"):
         start(ShellCommand(line="true"), name="mine")

@@ -4,6 +4,7 @@ import pytest
 
 from mountd.errors import UsageError
 from mountd.run.environment import Mode
+from mountd.run.job import leaves_run
 from mountd.run.references import reference_input, reference_output
 
 URI = "azureml://datastores/ds/paths/"
@@ -34,6 +35,17 @@ def test_an_upload_is_looked_for_where_scripts_write_it():
     item = reference_output("r", datastore="ds", path=None, path_on_compute="./bar.pkl")
     assert (item.path_on_compute, item.otherwise, item.target) == ("ds/bar.pkl", "./bar.pkl", URI)
     assert reference_output("r", datastore="ds", path="a", path_on_compute="/x/y").otherwise is None
+    assert reference_output("r", datastore="ds", path="a", path_on_compute="../../x").otherwise is None
+
+
+@pytest.mark.parametrize("path", ["/tmp/x", "/../x", "x/../../y", "..", "../x", "../x/..", "..a/..b", "."])
+def test_places_on_the_compute_that_are_the_runs_or_absolute(path):
+    assert not leaves_run(path)
+
+
+@pytest.mark.parametrize("path", ["../..", "../../x", ".././../x", "x/../../../y", "../x/../../y", "../../../x"])
+def test_places_on_the_compute_that_are_other_runs_or_above(path):
+    assert leaves_run(path)
 
 
 def test_what_makes_no_sense_is_refused():
