@@ -5,6 +5,7 @@
 - No file is mapped: whatever happens to it, reading it is an error or a wrong checksum, never a signal.
 - Nothing is synced but a new journal. After a power failure the end may be missing, or be nonsense: everything from the
   first bad frame on is given up, and files and index are compared again.
+- A journal with more than one name is somebody's file as well: it is given up as it is, and nothing is written to it.
 - Other versions of mountd: an older journal is given up, a newer one is refused.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from mountd.cache.disk.changes import AnyChange
-from mountd.cache.disk.layout import MAGIC
+from mountd.cache.disk.layout import MAGIC, remove
 from mountd.errors import SetupError
 
 VERSION = 1
@@ -60,7 +61,7 @@ class Journal:
                 return False
             raise
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
@@ -75,12 +76,13 @@ class Journal:
         return False
 
     def is_current(self) -> bool:
-        """Whether the journal in the directory is still the one that is open, and not shorter than what was read."""
+        """Whether the journal in the directory is the one that is open, with no other name and all that was read."""
         try:
             found = os.stat(self._path)
         except FileNotFoundError:
             return False
-        return self._descriptor >= 0 and found.st_ino == self._inode and found.st_size >= self.position
+        is_ours = self._descriptor >= 0 and found.st_ino == self._inode and found.st_nlink == 1
+        return is_ours and found.st_size >= self.position
 
     def read_new(self) -> Iterable[list[AnyChange]]:
         """Yield what was appended since the last call, step by step; stops before a frame that is not whole."""
@@ -125,7 +127,8 @@ class Journal:
     def replace(self, steps: Iterable[Sequence[AnyChange]]) -> None:
         """Begin anew with `steps`; the lock is held. Everybody else notices by `is_current`."""
         path = self._path.with_name("journal.new")
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        remove(str(path))  # of one who was killed, or not even ours
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             position = 0
             for part in (_HEADER, *map(_frame, steps)):
@@ -142,7 +145,8 @@ class Journal:
             raise
         if self._descriptor >= 0:
             with suppress(OSError):
-                os.ftruncate(self._descriptor, 0)  # others have it open for a while: its room is free at once
+                if os.fstat(self._descriptor).st_nlink == 0:
+                    os.ftruncate(self._descriptor, 0)  # others have it open for a while: its room is free at once
         self.close()
         self._descriptor = descriptor
         self._inode = os.fstat(descriptor).st_ino

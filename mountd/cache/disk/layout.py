@@ -7,7 +7,8 @@
 
 A file's name stands for one version of one object: whoever writes to it, writes the same bytes. The directory is 0700:
 cached bytes are as private as what fetched them. A directory that holds anything else is never made a cache: what is
-none of ours is removed from `objects`, and the mode of the directory is changed.
+none of ours is removed from `objects`, and the mode of the directory is changed. It may be given as a link that this
+user or root has made: what was said is true of the directory behind it.
 """
 
 import hashlib
@@ -41,7 +42,11 @@ class Layout:
     """The paths of one cache directory."""
 
     def __init__(self, directory: str | Path) -> None:
-        self.directory = Path(directory)
+        self._given = Path(directory)
+        self._settle_in(self._given)
+
+    def _settle_in(self, directory: Path) -> None:
+        self.directory = directory
         self.journal = self.directory / "journal"
         self.objects = self.directory / "objects"
         self.owners = self.directory / "owners"
@@ -49,28 +54,49 @@ class Layout:
         self._objects = str(self.objects)
 
     def make(self) -> None:
-        """Make the directories that are missing, for nobody else's eyes.
+        """Make the directories that are missing, for nobody else's eyes; where a link leads, if the directory is one.
 
         Raises:
             DeniedError: the directory is somebody else's, or holds something else.
             SetupError: it cannot be made.
         """
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._settle_in(self._real())
+            with suppress(FileExistsError):
+                self.directory.mkdir(mode=0o700, parents=True)
             found = self.directory.lstat()
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-                raise DeniedError(
-                    f"cache directory {self.directory}: is not a directory of this user; give another --cache-dir"
-                )
+                raise DeniedError(f"{self._name}: is not a directory of this user; give another --cache-dir")
             self._refuse_foreign()
             if stat.S_IMODE(found.st_mode) != 0o700:
                 self.directory.chmod(0o700)
             self.objects.mkdir(mode=0o700, exist_ok=True)
             self.owners.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
+            raise SetupError(f"{self._name}: {error.strerror}; give another --cache-dir or --mode stream") from error
+
+    @property
+    def _name(self) -> str:
+        behind = "" if self.directory == self._given else f", a link to {self.directory}"
+        return f"cache directory {self._given}{behind}"
+
+    def _real(self) -> Path:
+        """Return the directory behind a link: a mount goes on where it began when the link is changed meanwhile."""
+        try:
+            link = self._given.lstat()
+        except FileNotFoundError:
+            return self._given
+        if not stat.S_ISLNK(link.st_mode):
+            return self._given
+        if link.st_uid not in (0, os.geteuid()):
+            raise DeniedError(f"{self._name}: is a link of another user; give another --cache-dir")
+        try:
+            return self._given.resolve(strict=True)
+        except (OSError, RuntimeError):  # the latter is a loop of links, until Python 3.13
+            where = self._given.readlink()
             raise SetupError(
-                f"cache directory {self.directory}: {error.strerror}; give another --cache-dir or --mode stream"
-            ) from error
+                f"{self._name}: is a link to {where}, where no directory is; make it, or give another --cache-dir"
+            ) from None
 
     def _refuse_foreign(self) -> None:
         """A journal of ours makes it a cache; without one it may hold only what a cache holds."""
@@ -85,7 +111,7 @@ class Layout:
             foreign.add("journal")
         if foreign:
             raise DeniedError(
-                f"cache directory {self.directory}: holds other files ({min(foreign)!r}) and is no cache; "
+                f"{self._name}: holds other files ({min(foreign)!r}) and is no cache; "
                 "give another --cache-dir, empty or new"
             )
 

@@ -131,6 +131,37 @@ class TestBytes:
         assert path.read_text() == "precious"
         assert stat.S_IMODE((tmp_path / "mine").stat().st_mode) == 0o755
 
+    def test_a_link_to_a_directory_is_followed(self, tmp_path):
+        (tmp_path / "scratch").mkdir(mode=0o755)
+        (tmp_path / "cache").symlink_to("scratch")
+        cache, other = open_cache(tmp_path / "cache"), open_cache(tmp_path / "scratch")
+        cache.write([piece_of(FILE)])
+        other.maintain()
+        assert read(other, FILE, whole(FILE)) == bytes_of(FILE)
+        assert stat.S_IMODE((tmp_path / "scratch").stat().st_mode) == 0o700
+        (tmp_path / "cache").unlink()
+        (tmp_path / "cache").symlink_to("elsewhere")
+        assert read(cache, FILE, whole(FILE)) == bytes_of(FILE)
+        cache.close()
+        other.close()
+
+    @pytest.mark.parametrize(
+        ("target", "said"),
+        [
+            ("nowhere", r"cache: is a link to nowhere, where no directory is; make it"),
+            ("cache", r"cache: is a link to cache, where no directory is; make it"),
+            ("file", r"cache, a link to .*/file: is not a directory of this user"),
+            ("mine", r"cache, a link to .*/mine: holds other files \('letter'\)"),
+        ],
+    )
+    def test_a_link_to_what_cannot_be_a_cache(self, tmp_path, target, said):
+        (tmp_path / "file").write_text("")
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "letter").write_text("")
+        (tmp_path / "cache").symlink_to(target)
+        with pytest.raises((DeniedError, SetupError), match=said):
+            open_cache(tmp_path / "cache")
+
     def test_a_cache_in_which_somebody_left_a_note_is_one(self, tmp_path):
         open_cache(tmp_path).close()
         (tmp_path / "note").write_text("do not delete")
@@ -360,6 +391,38 @@ class TestTrouble:
             assert one.write([piece_of(FILE)])
             assert read(one, FILE, whole(FILE)) == bytes_of(FILE)
         one.close()
+
+    @pytest.mark.parametrize("mine", [b"precious", None], ids=["another file", "the journal"])
+    def test_a_journal_with_another_name_is_left_as_it_is(self, tmp_path, mine):
+        cache, other = open_cache(tmp_path / "cache"), open_cache(tmp_path / "cache")
+        cache.write([piece_of(FILE)])
+        journal = tmp_path / "cache" / "journal"
+        kept = journal.read_bytes() if mine is None else mine
+        if mine is None:
+            os.link(journal, tmp_path / "mine")
+        else:
+            (tmp_path / "mine").write_bytes(mine)
+            journal.unlink()
+            os.link(tmp_path / "mine", journal)
+        (tmp_path / "new").write_bytes(b"mine too")
+        os.link(tmp_path / "new", tmp_path / "cache" / "journal.new")
+        for one in (cache, other, open_cache(tmp_path / "cache")):
+            one.maintain()
+            one.compare()
+            assert one.write([piece_of(FILE)])
+            assert read(one, FILE, whole(FILE)) == bytes_of(FILE)
+            one.close()
+        assert (tmp_path / "mine").read_bytes() == kept
+        assert (tmp_path / "new").read_bytes() == b"mine too"
+
+    def test_a_journal_that_got_another_name_is_left_as_it_is_when_it_is_rewritten(self, tmp_path, cache):
+        cache.write([piece_of(FILE)])
+        index = cache._index
+        with index._changing():
+            os.link(tmp_path / "cache" / "journal", tmp_path / "copy")
+            kept = (tmp_path / "copy").read_bytes()
+            index._rewrite()
+        assert (tmp_path / "copy").read_bytes() == kept
 
     def test_verify_finds_every_flipped_bit(self, tmp_path, cache):
         versions = [version_of(f"{number}", 100_000) for number in range(5)]
