@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from mountd.client import private_supervisor
+from mountd.client.patterns import below_mount
 from mountd.client.session import Session, SupervisorGoneError, SupervisorSilentError
 from mountd.errors import (
     BusyError,
@@ -50,6 +51,8 @@ _MOUNT_S = 50.0
 """More than the supervisor allows the set-up and its undoing."""
 _LOOK_S = 4.0
 """More than the supervisor allows its workers."""
+_PREFETCH_S = 35.0
+"""More than the supervisor waits for a worker that is being replaced."""
 _UNMOUNT_S = 60.0
 _EXIT_S = 5.0
 _PATH_S = 5.0
@@ -127,7 +130,7 @@ def prefetch(mountpoint: str | Path, patterns: list[str], *, pin: bool = False) 
 
     Raises:
         NotFoundError: nothing of this user's is mounted there.
-        BusyError: the mount is not ready.
+        BusyError: the mount is not ready, and did not become so in half a minute.
     """
     path = real_mountpoint(mountpoint)
     answers, _ = _ask_all(ListMounts())
@@ -139,8 +142,9 @@ def prefetch(mountpoint: str | Path, patterns: list[str], *, pin: bool = False) 
     if not sockets_there:
         raise NotFoundError(f"no mount of yours is at {path}; `mountd list` shows what there is")
     ticket = secrets.token_hex(8)
-    request = Prefetch(mountpoint=path, patterns=patterns, pin=pin, ticket=ticket)
-    if _ask(sockets_there[0], request, _LOOK_S) is None:
+    below = below_mount(patterns, path, real_mountpoint)
+    request = Prefetch(mountpoint=path, patterns=below, pin=pin, ticket=ticket)
+    if _ask(sockets_there[0], request, _PREFETCH_S) is None:
         raise UnavailableError(f"the mountd supervisor of {path} has just ended; look with `mountd list`")
     return ticket
 

@@ -76,6 +76,7 @@ class MountKeeper:
         self._patience = patience
         self._on_failed = on_failed
         self._state: State = "starting"
+        self._moved = trio.Event()
         self._step = "preparing the mount point"
         self._worker: WorkerProcess | None = None
         self._was_ready = False
@@ -129,14 +130,27 @@ class MountKeeper:
     async def prefetch(self, patterns: list[str], *, pin: bool, ticket: str) -> None:
         """Have the worker begin to bring data to disk.
 
+        One that is being replaced is waited for as long as a worker may take to be ready.
+
         Raises:
             BusyError: there is no worker that could.
         """
-        worker = self._worker
-        if worker is None or self._state != "ready":
-            raise BusyError(f"{self.mountpoint}: is {self._state}, nothing can be prefetched now; try again later")
-        with trio.move_on_after(self._patience.answer_s):
-            await worker.bring(patterns, pin=pin, ticket=ticket)
+        with trio.move_on_after(self._patience.ready_s):
+            while self._state in {"starting", "ready", "restarting"} and not self._finished.is_set():
+                moved, worker = self._moved, self._worker
+                if worker is not None and self._state == "ready":
+                    try:
+                        with trio.move_on_after(self._patience.answer_s):
+                            await worker.bring(patterns, pin=pin, ticket=ticket)
+                            await worker.report()  # after which it has heard of it: what is sent may be lost with it
+                    except UnavailableError:
+                        pass  # it has died just now
+                    else:
+                        return
+                await moved.wait()
+        if self._finished.is_set():
+            raise NotFoundError(f"nothing is mounted at {self.mountpoint}")
+        raise BusyError(f"{self.mountpoint}: is {self._state}, nothing can be prefetched now; try again later")
 
     async def run(self, *, ready: Callable[[], None]) -> None:
         """Mount, call `ready` when a stat through the mount has answered, and return when the mount is over.
@@ -161,6 +175,7 @@ class MountKeeper:
                     await self._kernel.clear_leftover()
             self._kernel.release(remove_created=not self._was_ready)
             self._finished.set()
+            self._moved.set()
         if failure is not None:
             self._log.error("mount failed", why=failure.message)
             raise failure
@@ -206,7 +221,7 @@ class MountKeeper:
             if self._worker is not None:
                 self._worker.kill()
         else:
-            self._state = "stopping"
+            self._move_to("stopping")
         if self._worker is not None:
             await self._worker.end()
         await self._finished.wait()
@@ -232,7 +247,7 @@ class MountKeeper:
             await worker.wait_ready()
             await self._kernel.adopt()
             self._was_ready = True
-            self._state = "ready"
+            self._move_to("ready")
         except MountdError as error:
             raise type(error)(f"cannot mount {self._base.source} at {self.mountpoint}: {error.message}") from None
         finally:
@@ -291,7 +306,7 @@ class MountKeeper:
         """Return the next worker, or None when there is to be none."""
         why = outcome.how if outcome.error is None else f"{outcome.how}: {outcome.error.message}"
         self._last_error = f"the worker {why}"
-        self._state = "restarting"
+        self._move_to("restarting")
         self._restarts += 1
         self._log.error("worker died", how=why, restarts=self._restarts)
         # First of all: who uses the path now gets ENOENT for a moment instead of ENOTCONN for ever.
@@ -309,7 +324,7 @@ class MountKeeper:
                     self._history.after_start()
                     return worker
         if not self._stop.is_set():
-            self._state = "failed"
+            self._move_to("failed")
             self._log.error("gave up: workers die too often", restarts=self._restarts)
             self._on_failed()
             await self._stop.wait()
@@ -322,9 +337,14 @@ class MountKeeper:
             return self._history.after_failed_start()
         return self._history.after_death(trio.current_time())
 
+    def _move_to(self, state: State) -> None:
+        self._state = state
+        self._moved.set()
+        self._moved = trio.Event()
+
     def _become_detached(self) -> None:
         """The mount point is free, but open files are still served: there will be no other worker."""
         self._stop.set()
-        self._state = "detached"
+        self._move_to("detached")
         self._kernel.release(remove_created=False)
         self._log.info("detached; what is open is served to its end")

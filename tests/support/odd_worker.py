@@ -58,6 +58,9 @@ class Served:
     def describe(self):
         return {"mode": "odd"}
 
+    def prefetch(self, patterns, *, pinned, ticket):
+        pass
+
     def request_stop(self):
         if not self._deaf:
             self.stop.set()

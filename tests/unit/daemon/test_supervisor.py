@@ -21,7 +21,7 @@ from mountd.errors import BusyError, DeadlineError, DeniedError, MountdError, No
 from mountd.fuse import mount_table
 from mountd.modes.mount_spec import MountSpec
 from mountd.wire.codec import pack
-from mountd.wire.messages import Done, ListMounts, Mount, Mounted, Mounts, Shutdown, Status, Unmount
+from mountd.wire.messages import Done, ListMounts, Mount, Mounted, Mounts, Prefetch, Shutdown, Status, Unmount
 from tests.support.mounts import mounted_below
 from tests.support.processes import process_is_over, wait_until_over
 
@@ -217,6 +217,47 @@ async def test_a_worker_that_cannot_be_replaced_yet_is_tried_again(tmp_path):
         trouble.unlink()
         await wait_for(lambda: listed(supervisor)[0].state == "ready")
         assert os.listdir(point) == []
+
+
+async def test_what_is_to_be_brought_waits_for_a_worker_that_is_being_replaced(tmp_path):
+    point, trouble = tmp_path / "new", tmp_path / "trouble"
+    rule = RestartRule(limit=100, first_pause_s=0.01, longest_pause_s=0.05)
+    order = Prefetch(mountpoint=str(point), patterns=[], pin=False, ticket="t")
+    async with running(tmp_path, restart_rule=rule) as supervisor:
+        record = await supervisor.mount(spec(point, trouble))
+        trouble.touch()
+        os.kill(record.worker_pid, signal.SIGKILL)
+        replies = []
+
+        async def ask():
+            replies.append(await supervisor.answer(order))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await wait_for(lambda: "while opening" in (listed(supervisor)[0].last_error or ""))
+            assert replies == []
+            trouble.unlink()
+        assert replies == [Done()]
+        assert listed(supervisor)[0].state == "ready"
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["is ended", "is not replaced in time"])
+async def test_what_is_to_be_brought_waits_no_longer_than_there_is_hope(tmp_path, ended):
+    point = tmp_path / "new"
+    order = Prefetch(mountpoint=str(point), patterns=[], pin=False, ticket="t")
+    patience = Patience(ready_s=20 if ended else 1, answer_s=0.5, check_every_s=0.1)
+    async with running(
+        tmp_path, restart_rule=RestartRule(limit=100, first_pause_s=60), patience=patience
+    ) as supervisor:
+        record = await supervisor.mount(spec(point))
+        os.kill(record.worker_pid, signal.SIGKILL)
+        await wait_for(lambda: listed(supervisor)[0].state == "restarting")
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                if ended:
+                    nursery.start_soon(supervisor.answer, Unmount(mountpoint=str(point)))
+                with pytest.raises(BusyError, match="is stopping" if ended else "is restarting"):
+                    await supervisor.answer(order)
 
 
 async def test_a_mount_can_be_ended_while_its_worker_is_being_replaced(tmp_path):
