@@ -3,7 +3,8 @@
 Changing to a thread and back, with one interpreter lock for both, costs more than a short read from a good disk does.
 Linux has all that is needed to leave the thread out, and each call used here says no where it would have to wait:
 
-- `openat2` with RESOLVE_CACHED opens only what needs no disk to be found (Linux 5.12);
+- `openat2` with RESOLVE_CACHED opens only what needs no disk to be found (Linux 5.12), on a file system whose opens ask
+  nobody else (`is_local`: a network's may wait for a server), and O_NOATIME keeps reading from writing to the journal;
 - if the page cache holds half of the range (`page_cache`), `preadv2` with RWF_NOWAIT copies it: as it does where the
   file was filled a moment ago, memory is faster than any disk;
 - else `io_submit` with O_DIRECT and RWF_NOWAIT starts a read, and an eventfd tells of its end (io_submit(2)). That
@@ -41,13 +42,40 @@ _IO_SETUP, _IO_DESTROY, _IO_SUBMIT, _IO_GETEVENTS = {
     "aarch64": (0, 1, 2, 4),
 }.get(platform.machine(), (-1, -1, -1, -1))
 _RESOLVE_CACHED = 0x20
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME
 _RESFD = 1  # tell an eventfd
 _CONTROL = struct.Struct("<QIIHhIQQqQII")  # struct iocb, linux/aio_abi.h
 _EVENT = struct.Struct("<QQqq")  # struct io_event
+_LOCAL = frozenset(
+    {
+        0xEF53,  # ext2, ext3, ext4
+        0x58465342,  # XFS
+        0x9123683E,  # Btrfs
+        0xF2F52010,  # F2FS
+        0x2FC12FC1,  # ZFS
+        0x01021994,  # tmpfs
+        0x794C7630,  # overlayfs
+    }
+)
+"""Magic numbers, statfs(2)."""
+_statfs = ctypes.CDLL(None, use_errno=True).statfs  # may wait, and leaves the interpreter to others meanwhile
 _NEVER = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 """A file system, kernel or sandbox that says this once will always say it."""
-_left: list["_Read"] = []
-"""Reads that had not ended when their loop did: the kernel may still write to their buffers."""
+_keep = ctypes.pythonapi.Py_IncRef
+"""For reads that had not ended when their loop did: the kernel may still write to their buffers, also while the
+interpreter ends and frees what modules hold."""
+
+
+def is_local(directory: str) -> bool:
+    """Return whether a file system opens and closes its files without waiting for anybody; blocks.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    answer = bytearray(256)
+    if _statfs(os.fsencode(directory), ctypes.c_void_p(address_of(answer))) != 0:
+        raise OSError(ctypes.get_errno(), "statfs")
+    return int.from_bytes(answer[:8], "little") in _LOCAL
 
 
 class _Read:
@@ -78,7 +106,7 @@ class KernelReads:
         self._pointers = (ctypes.c_void_p * most)(*(first + _CONTROL.size * place for place in range(most)))
         self._events = bytearray(_EVENT.size * most)
         self._events_at = ctypes.c_void_p(address_of(self._events))
-        self._how = struct.pack("<QQQ", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0, _RESOLVE_CACHED)
+        self._how = struct.pack("<QQQ", _FLAGS, 0, _RESOLVE_CACHED)
 
     @property
     def under_way(self) -> int:
@@ -98,7 +126,8 @@ class KernelReads:
             return None
         started = None
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 return None
             if is_mostly_in_memory(descriptor, start, stop):
                 return _copied(descriptor, start, stop)
@@ -113,6 +142,8 @@ class KernelReads:
         if count < 0:
             self._refused(-count)
             return None
+        if count < min(stop, status.st_size) - start:
+            return None  # the kernel stopped where it would have had to wait: that is no damage
         return started.buffer[: min(count, stop - start)]
 
     async def run(self) -> None:
@@ -135,7 +166,11 @@ class KernelReads:
     def _open(self) -> bool:
         if _IO_SETUP < 0 or _call(_IO_SETUP, self._most, ctypes.byref(self._context)) != 0:
             return False
-        self._told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self._told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError:  # no descriptor is left
+            _call(_IO_DESTROY, self._context)
+            return False
         self._free = list(range(self._most))
         self._usable = True
         return True
@@ -147,13 +182,14 @@ class KernelReads:
                 trio.lowlevel.reschedule(unended.task, outcome.Value(-errno.ECANCELED))
                 unended.task = None
         if self._reads:  # to end the context would be to wait for them; the end of the process does it
-            _left.extend(self._reads.values())
+            for unended in self._reads.values():
+                _keep(ctypes.py_object(unended))
             return
         _call(_IO_DESTROY, self._context)
         os.close(self._told)
 
     def _start(self, descriptor: int, start: int, length: int) -> _Read:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_DIRECT)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_DIRECT | os.O_NOATIME)
         whole = length + -length % BLOCK
         buffer = unfilled_on(BLOCK, whole)
         address = address_of(buffer)
@@ -161,10 +197,11 @@ class KernelReads:
         control = (place, 0, os.RWF_NOWAIT, 0, 0, descriptor, address, whole, start, 0, _RESFD, self._told)
         _CONTROL.pack_into(self._controls, _CONTROL.size * place, *control)
         pointer = ctypes.byref(self._pointers, ctypes.sizeof(ctypes.c_void_p) * place)
+        started = self._reads[place] = _Read(descriptor, buffer)  # before the kernel has it: nothing can fail after
         if _call(_IO_SUBMIT, self._context, 1, pointer) != 1:
+            del self._reads[place]
             self._free.append(place)
             raise OSError(ctypes.get_errno(), "io_submit")
-        started = self._reads[place] = _Read(descriptor, buffer)
         return started
 
     async def _end_of(self, started: _Read) -> int:

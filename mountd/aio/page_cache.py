@@ -23,7 +23,7 @@ def is_mostly_in_memory(descriptor: int, start: int, stop: int) -> bool:
     at = ctypes.c_void_p(address_of(answer))
     if _libc.syscall(_CACHESTAT, descriptor, asked, at, 0) == 0:
         return 2 * int.from_bytes(answer[:8], "little") * mmap.PAGESIZE >= stop - start
-    if ctypes.get_errno() != errno.ENOSYS:
+    if ctypes.get_errno() not in {errno.ENOSYS, errno.EPERM}:  # sandboxes say EPERM of calls that they do not know
         raise OSError(ctypes.get_errno(), "cachestat")
     return _by_mapping(descriptor, start, stop)
 
@@ -41,7 +41,10 @@ def _by_mapping(descriptor: int, start: int, stop: int) -> bool:
     if start >= size:
         return True  # nothing to read
     # A private mapping, only because ctypes tells the address of writable ones; nothing is written.
-    with mmap.mmap(descriptor, min(length, size - start), access=mmap.ACCESS_COPY, offset=start) as mapping:
-        if _mincore(address_of(mapping), len(mapping), address_of(pages)) != 0:
-            raise OSError(ctypes.get_errno(), "mincore")
+    try:
+        with mmap.mmap(descriptor, min(length, size - start), access=mmap.ACCESS_COPY, offset=start) as mapping:
+            if _mincore(address_of(mapping), len(mapping), address_of(pages)) != 0:
+                raise OSError(ctypes.get_errno(), "mincore")
+    except ValueError as error:  # it became shorter since
+        raise OSError(errno.EAGAIN, "mmap") from error
     return 2 * pages.count(1) >= len(pages)

@@ -5,7 +5,9 @@
 - Every byte held or on its way is charged to the budget before its request is sent.
 - Fetches for waiting readers may evict anything not pinned; fetching ahead evicts only what is spent: bytes that were
   delivered, and those that the last user of their object left behind.
-- What to evict first: delivered extents, those left behind, then the least recently used.
+- What to evict first: delivered extents, those left behind, what was fetched whole for nobody yet, then the least
+  recently used. What was fetched for nobody yet evicts nothing of its kind, or it would be fetched over and over: it
+  has a share of the budget, and is left behind when nobody came for it.
 - Only the last few delivered ones are kept at all: the kernel's page cache has them, and a buffer that is used again at
   once costs no page faults (a cold sequential read gains a third, small files a fifth).
 
@@ -16,33 +18,23 @@ from collections import OrderedDict
 
 import trio
 
+from mountd.aio.abreast import Abreast
 from mountd.cache.budget import Budget
-from mountd.cache.extents import Extent, ExtentMap
-from mountd.cache.readahead import ReadAhead, WindowLimits
+from mountd.cache.cached_object import CachedObject
+from mountd.cache.extents import Extent
+from mountd.cache.readahead import WindowLimits
 from mountd.cache.version import Fetch, ObjectVersion
-from mountd.errors import ChangedError, CorruptError, NotFoundError, UnavailableError
+from mountd.errors import ChangedError, CorruptError, MountdError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
 
 KEEP_DELIVERED = 16 * MIB
 """Bytes that are kept of extents that were delivered to their end."""
+EARLY_SHARE = 4
+"""The part of the budget that may hold, or wait for, what nobody has open yet: a fourth."""
+EARLY_S = 20.0
+"""How long it is kept for who may come, seconds."""
 SMALLEST_CHARGE = 4 * KIB
 """What the smallest extent counts for: its Python objects are not free either."""
-
-
-class CachedObject:
-    """What is known of the bytes of one version; made by `BlockCache.acquire`."""
-
-    __slots__ = ("changed", "extents", "fresh", "readahead", "users", "version")
-
-    def __init__(self, version: ObjectVersion, limits: WindowLimits) -> None:
-        self.version = version
-        self.extents = ExtentMap()
-        self.fresh: dict[Extent, None] = {}
-        """Those of them that are held and not spent, in the order of arrival."""
-        self.readahead = ReadAhead(version.size, limits)
-        self.users = 0
-        self.changed = False
-        """The store said that this version is gone: only what is held can be read."""
 
 
 class CacheCounters:
@@ -91,6 +83,10 @@ class BlockCache:
         self._delivered_bytes = 0
         self._left: OrderedDict[Extent, CachedObject] = OrderedDict()
         """Not delivered to their end, and nobody uses their object."""
+        self._early: OrderedDict[Extent, CachedObject] = OrderedDict()
+        """Of objects that nobody has acquired yet."""
+        self._early_bytes = 0
+        """Charged for them, those on their way included."""
         self._fresh: OrderedDict[Extent, CachedObject] = OrderedDict()
 
     def acquire(self, version: ObjectVersion) -> CachedObject:
@@ -99,6 +95,8 @@ class BlockCache:
         if found is None:
             found = self._objects[version] = CachedObject(version, self._limits)
         found.users += 1
+        if found.early_until is not None:
+            self._claim(found)
         return found
 
     def release(self, found: CachedObject) -> None:
@@ -183,20 +181,37 @@ class BlockCache:
         """
         self._want(found, ByteRange(start, stop))
         for extent in found.extents.within(start, stop):
-            await self._arrival(extent)
+            try:
+                await self._arrival(extent)
+            except MountdError as error:
+                if not extent.early or isinstance(error, ChangedError | NotFoundError):
+                    raise
+                # Its time to try began before this reader came, who has all of it for himself.
+                self._want(found, extent.range)
+                for again in found.extents.within(*extent.range):
+                    await self._arrival(again)
             self.budget.retry_reclaim()  # as in `collect`
 
-    def fetch_whole(self, version: ObjectVersion) -> bool:
+    def fetch_whole(self, version: ObjectVersion, abreast: Abreast) -> bool:
         """Start fetching all of a version that somebody may acquire soon; False: there is no memory for it now.
 
-        Does nothing if it is in use, here or on its way. Until it is acquired, it may be evicted like what is left.
+        Does nothing if it is in use, here or on its way. Counts in `abreast` while it is on its way. Until it is
+        acquired, it may be evicted for readers, and is left behind after `EARLY_S`.
         """
         if version in self._objects:
             return True
+        self._leave_late()
+        charge = max(version.size, SMALLEST_CHARGE)
+        if self._early_bytes + charge > self.budget.limit // EARLY_SHARE or not self.budget.try_charge(charge):
+            return False
         found = self._objects[version] = CachedObject(version, self._limits)
-        fits = self._fetch_ahead(found, ByteRange(0, version.size), self._demand_piece)
-        self._forget_if_empty(found)
-        return fits
+        found.early_until = trio.current_time() + EARLY_S
+        extent = found.extents.add(0, version.size)
+        extent.charged = charge
+        extent.early = True
+        self._early_bytes += charge
+        self._nursery.start_soon(self._fill_early, found, extent, charge, abreast, abreast.begin())
+        return True
 
     # ---- fetching
 
@@ -228,6 +243,14 @@ class BlockCache:
                 start = stop
         return True
 
+    async def _fill_early(
+        self, found: CachedObject, extent: Extent, charge: int, abreast: Abreast, began: float
+    ) -> None:
+        try:
+            await self._fill(found, extent, charge)
+        finally:
+            abreast.end(began)
+
     async def _fill(self, found: CachedObject, extent: Extent, charge: int) -> None:
         try:
             if not extent.charged:
@@ -252,6 +275,9 @@ class BlockCache:
             if found.users:
                 self._fresh[extent] = found
                 found.fresh[extent] = None
+            elif found.early_until is not None:
+                extent.spent = True
+                self._early[extent] = found
             else:
                 extent.spent = True
                 self._left[extent] = found
@@ -264,6 +290,8 @@ class BlockCache:
         extent.done.set()
         if extent.charged:
             charged, extent.charged = extent.charged, 0
+            if found.early_until is not None:
+                self._early_bytes -= charged
             self.budget.release(charged)
         self._forget_if_empty(found)
 
@@ -281,6 +309,29 @@ class BlockCache:
                 raise extent.error.with_traceback(None)
 
     # ---- keeping and giving up
+
+    def _claim(self, found: CachedObject) -> None:
+        """Somebody came for what was fetched early."""
+        found.early_until = None
+        for extent in found.extents.within(0, found.version.size):
+            self._early_bytes -= extent.charged
+            if extent.data is not None:
+                del self._early[extent]
+                extent.spent = False
+                self._fresh[extent] = found
+                found.fresh[extent] = None
+
+    def _leave_late(self) -> None:
+        """Leave behind what nobody came for."""
+        now = trio.current_time()
+        while self._early:
+            extent, found = next(iter(self._early.items()))
+            if found.early_until is None or now < found.early_until:
+                return
+            del self._early[extent]
+            self._early_bytes -= extent.charged
+            found.early_until = None
+            self._left[extent] = found
 
     def _touch(self, found: CachedObject, extent: Extent, upto: int) -> None:
         """The bytes of `extent` before `upto` are being delivered."""
@@ -308,9 +359,12 @@ class BlockCache:
         del found.fresh[extent]
 
     def _reclaim(self, missing: int, for_reader: bool) -> int:
+        self._leave_late()
         freed = self._evict(self._delivered, missing)
         if freed < missing:
             freed += self._evict(self._left, missing - freed)
+        if freed < missing and for_reader:
+            freed += self._evict(self._early, missing - freed)
         if freed < missing and for_reader:
             freed += self._evict(self._fresh, missing - freed)
         return freed
@@ -326,6 +380,8 @@ class BlockCache:
             if not extent.spent:
                 self.counters.evicted_unread += 1
                 del found.fresh[extent]
+            if queue is self._early:
+                self._early_bytes -= extent.charged
             found.extents.remove(extent)
             extent.data = None
             freed += extent.charged

@@ -18,7 +18,7 @@ class Extent:
     memory while it holds a pin, so pins cannot dead-lock the budget.
     """
 
-    __slots__ = ("charged", "data", "done", "error", "pins", "spent", "start", "stop")
+    __slots__ = ("charged", "data", "done", "early", "error", "pins", "spent", "start", "stop")
 
     def __init__(self, start: int, stop: int) -> None:
         self.start = start
@@ -28,6 +28,8 @@ class Extent:
         self.done = trio.Event()
         self.pins = 0
         self.charged = 0
+        self.early = False
+        """It is fetched for nobody yet."""
         self.spent = False
         """It is the first to go: its last byte was delivered and the kernel has it, or nobody has its file open."""
 

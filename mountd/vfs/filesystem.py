@@ -16,7 +16,8 @@ from itertools import chain
 
 import trio
 
-from mountd.cache.block_cache import BlockCache, CachedObject
+from mountd.cache.block_cache import BlockCache
+from mountd.cache.cached_object import CachedObject
 from mountd.cache.version import ObjectVersion
 from mountd.errors import (
     ChangedError,

@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from mountd.cache.block_cache import CachedObject
+from mountd.cache.cached_object import CachedObject
 from mountd.errors import StaleHandleError
 from mountd.tree.base import Entries
 from mountd.tree.inodes import DirectoryNode, FileNode

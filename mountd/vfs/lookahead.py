@@ -1,12 +1,14 @@
 """Fetching small files before they are opened, where a directory is being scanned in its order.
 
 That takes a little more of the processor for each file, and saves the time of a request: it is done where a store is so
-far away that the latter is more.
+far away that the latter is more. Whoever waits for something else goes first: no more are on their way at once than the
+link and the store take without making each wait for the others (`aio/abreast.py`).
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
 
+from mountd.aio.abreast import Abreast
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.version import ObjectVersion
 from mountd.tree import names
@@ -40,6 +42,7 @@ class LookAhead:
         self._cache = cache
         self._largest_file = largest_file
         self._request_s = request_s
+        self._abreast = Abreast(request_s)
         self._scans: OrderedDict[int, Scans] = OrderedDict()
         """By directory."""
 
@@ -57,8 +60,11 @@ class LookAhead:
             directory, scans.observe(place, stalled=stalled, largest=largest)
         ):
             if 0 < entry.size <= self._largest_file:
+                if not self._abreast.has_place:
+                    scans.later(ahead)
+                    return
                 key = names.child_key(directory.key, names.decode(name))
-                if not self._cache.fetch_whole(ObjectVersion(key, entry.etag, entry.size)):
+                if not self._cache.fetch_whole(ObjectVersion(key, entry.etag, entry.size), self._abreast):
                     scans.refused(ahead)
                     return
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import trio
 
-from mountd.aio.kernel_reads import KernelReads
+from mountd.aio.kernel_reads import KernelReads, is_local
 from mountd.aio.threads import Lane
 from mountd.cache.disk.breaker import Breaker
 from mountd.cache.disk.disk_cache import DiskCache, Piece
@@ -218,7 +218,7 @@ class DiskTier:
     async def run(self) -> None:
         """Write and keep up, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._kernel_reads.run)
+            nursery.start_soon(self._serve_kernel_reads)
             nursery.start_soon(self._write_all)
             nursery.start_soon(self._keep_up)
 
@@ -311,6 +311,14 @@ class DiskTier:
             self._queue.put(Queued(piece))
         else:
             self.counters.bytes_dropped += piece.data.nbytes
+
+    async def _serve_kernel_reads(self) -> None:
+        try:
+            local = await self._reads.run(is_local, str(self._cache.layout.objects))
+        except OSError:
+            return
+        if local:
+            await self._kernel_reads.run()
 
     async def _write_all(self) -> None:
         while True:

@@ -235,6 +235,46 @@ async def test_what_cannot_be_done_is_not_tried_again(path, monkeypatch, number)
     assert len(tries) == 1
 
 
+@pytest.mark.usefixtures("out_of_memory")
+async def test_what_ends_before_the_file_does_is_read_in_a_thread_not_taken_for_damage(path, monkeypatch):
+    """Where the kernel would have had to wait in the middle, it may stop there."""
+
+    async def stopped(self, started):
+        await KernelReads_end_of(self, started)
+        return 64 * KIB
+
+    KernelReads_end_of = KernelReads._end_of  # noqa: N806 - the method
+    monkeypatch.setattr(KernelReads, "_end_of", stopped)
+    async with serving() as reads:
+        assert await reads.read(path, 0, MIB) is None
+        assert await reads.read(path, MIB, SIZE) is None
+
+
+@pytest.mark.usefixtures("out_of_memory")
+async def test_reading_leaves_the_time_of_access_alone(path):
+    """Else the first read of each file would begin a transaction of the file system, which may wait."""
+    os.utime(path, ns=(1, 2))
+    async with serving() as reads:
+        await reads.read(path, 0, MIB)
+    assert os.stat(path).st_atime_ns == 1
+
+
+def test_only_file_systems_that_ask_nobody_are_local(tmp_path):
+    assert kernel_reads.is_local(str(tmp_path))
+    assert not kernel_reads.is_local("/proc")
+    with pytest.raises(FileNotFoundError):
+        kernel_reads.is_local(str(tmp_path / "absent"))
+
+
+async def test_without_a_descriptor_for_it_all_is_left_to_threads(path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "no")
+
+    monkeypatch.setattr(os, "eventfd", refuse)
+    async with serving() as reads:
+        assert await reads.read(path, 0, MIB) is None
+
+
 async def test_a_kernel_without_such_calls_leaves_all_to_threads(path, monkeypatch):
     monkeypatch.setattr(kernel_reads, "_IO_SETUP", 100_000)
     async with serving() as reads:

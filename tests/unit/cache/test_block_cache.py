@@ -8,7 +8,8 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mountd.cache.block_cache import SMALLEST_CHARGE, BlockCache
+from mountd.aio.abreast import Abreast
+from mountd.cache.block_cache import EARLY_S, SMALLEST_CHARGE, BlockCache
 from mountd.cache.version import ObjectVersion
 from mountd.errors import ChangedError, CorruptError, MountdError, NoRoomError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB
@@ -69,14 +70,15 @@ def held_bytes(cache):
             assert extent.data is not None
             assert len(extent.data) == extent.stop - extent.start
             assert extent.charged == max(len(extent.data), SMALLEST_CHARGE)
-            queues = [q for q in (cache._fresh, cache._left, cache._delivered) if extent in q]
+            queues = [q for q in (cache._fresh, cache._early, cache._left, cache._delivered) if extent in q]
             assert len(queues) == 1
             assert (queues[0] is not cache._fresh) == extent.spent
             charged += extent.charged
         assert found.users or len(found.extents)
-    queued = len(cache._left) + len(cache._fresh) + len(cache._delivered)
+    queued = len(cache._left) + len(cache._fresh) + len(cache._early) + len(cache._delivered)
     assert queued == sum(len(found.extents) for found in cache._objects.values())
     assert cache._delivered_bytes == sum(extent.charged for extent in cache._delivered)
+    assert cache._early_bytes == sum(extent.charged for extent in cache._early)
     return charged
 
 
@@ -104,26 +106,71 @@ async def read_into(log, cache, found, start, stop):
 # ---- one fetch for all
 
 
-async def test_what_nobody_has_open_is_fetched_once_and_makes_room_for_what_somebody_has(
-    autojump_clock, make_cache, remote
+@pytest.fixture
+def abreast():
+    return Abreast(lambda: 0.0)
+
+
+async def test_what_nobody_has_open_is_fetched_once_and_is_there_for_who_comes(
+    autojump_clock, make_cache, remote, abreast
 ):
     cache, version = make_cache(limit=2 * MIB), a_version(300_000)
-    assert cache.fetch_whole(version)
-    assert cache.fetch_whole(version)
+    assert cache.fetch_whole(version, abreast)
+    assert cache.fetch_whole(version, abreast)
     found = cache.acquire(version)
     assert not cache.begin(found, 0, version.size)  # on its way
     await cache.warm(found, 0, version.size)
     assert cache.begin(found, 0, version.size)
     assert cache.read_nowait(found, 0, version.size) == remote.bytes_of(version)
     assert remote.fetched == [(version, (0, version.size))]
-    for number in range(3):  # two of them fit beside the one that is open
-        assert cache.fetch_whole(a_version(800_000, f"other{number}")) == (number < 2)
-    await trio.sleep(100)
-    large = cache.acquire(a_version(600_000, "large"))
-    assert len(await cache.read(large, 0, 600_000)) == 600_000
-    cache.release(large)
+    assert abreast.under_way == 0
     cache.release(found)
     assert cache.budget.used == held_bytes(cache)
+
+
+async def test_what_nobody_has_open_has_a_share_and_makes_room_for_readers_and_in_time_for_its_like(
+    autojump_clock, make_cache, remote, abreast
+):
+    cache = make_cache(limit=2 * MIB)
+    early = [a_version(100_000, f"early{number}") for number in range(6)]
+    assert [cache.fetch_whole(version, abreast) for version in early] == [True] * 5 + [False]
+    await trio.sleep(1)
+    assert not cache.fetch_whole(early[5], abreast)  # else it would take the place of the one that is opened next
+    await trio.sleep(EARLY_S)
+    assert cache.fetch_whole(early[5], abreast)
+    large = cache.acquire(a_version(2 * MIB, "large"))
+    for start in range(0, 2 * MIB, 256 * KIB):  # a reader may have all memory
+        assert len(await cache.read(large, start, start + 256 * KIB)) == 256 * KIB
+    cache.release(large)
+    await trio.sleep(1)
+    assert cache.budget.used == held_bytes(cache)
+    assert cache.fetch_whole(a_version(100_000, "another"), abreast)
+    await trio.sleep(100)
+    assert cache.budget.used == held_bytes(cache)
+
+
+async def test_who_comes_late_to_a_fetch_that_fails_has_a_try_of_his_own(autojump_clock, make_cache, remote, abreast):
+    left = [1]
+
+    async def fail(*_):
+        if left[0]:
+            left[0] -= 1
+            await trio.sleep(1)
+            raise UnavailableError("no")
+
+    remote.before = fail
+    cache, version = make_cache(), a_version(1000)
+    assert cache.fetch_whole(version, abreast)
+    found = cache.acquire(version)
+    await cache.warm(found, 0, version.size)
+    assert cache.read_nowait(found, 0, version.size) == remote.bytes_of(version)
+    left[0] = 9
+    other = a_version(1000, "other")
+    assert cache.fetch_whole(other, abreast)
+    with pytest.raises(UnavailableError):
+        await cache.warm(cache.acquire(other), 0, other.size)
+    assert left[0] == 7
+    cache.release(found)
 
 
 async def test_a_read_brings_the_bytes_and_the_next_one_has_them(autojump_clock, make_cache, remote):
@@ -637,7 +684,7 @@ def test_any_readers_in_any_budget_at_any_latency_get_the_right_bytes(limit, rea
                 start = offset % version.size
                 stop = min(version.size, start + length)
                 if draw.random() < 0.3:
-                    cache.fetch_whole(a_version(draw.choice(SIZES), f"k{draw.randrange(4)}"))
+                    cache.fetch_whole(a_version(draw.choice(SIZES), f"k{draw.randrange(4)}"), Abreast(lambda: 0.0))
                 found = cache.acquire(version)
                 try:
                     with trio.move_on_after(1e9 if patience is None else patience):

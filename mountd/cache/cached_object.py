@@ -1,0 +1,23 @@
+"""What the memory tier knows of one object version. Pure bookkeeping: `block_cache` decides what becomes of it."""
+
+from mountd.cache.extents import Extent, ExtentMap
+from mountd.cache.readahead import ReadAhead, WindowLimits
+from mountd.cache.version import ObjectVersion
+
+
+class CachedObject:
+    """What is known of the bytes of one version; made by `BlockCache.acquire`."""
+
+    __slots__ = ("changed", "early_until", "extents", "fresh", "readahead", "users", "version")
+
+    def __init__(self, version: ObjectVersion, limits: WindowLimits) -> None:
+        self.version = version
+        self.extents = ExtentMap()
+        self.fresh: dict[Extent, None] = {}
+        """Those of them that are held and not spent, in the order of arrival."""
+        self.readahead = ReadAhead(version.size, limits)
+        self.users = 0
+        self.early_until: float | None = None
+        """When it is left behind if nobody has acquired it by then; None: somebody has."""
+        self.changed = False
+        """The store said that this version is gone: only what is held can be read."""
