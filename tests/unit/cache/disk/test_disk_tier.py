@@ -276,6 +276,7 @@ async def test_a_disk_in_trouble_is_said_once_left_out_and_comes_back(tmp_path, 
             assert world.tier.in_trouble
         assert len(said) == 1
         await world.until(lambda: not world.tier.in_trouble)
+        await world.tier.drain()  # on busy processors what does not fit beside the rest of the queue is not kept
         await world.read()
         await world.tier.drain()
         await world.read()
