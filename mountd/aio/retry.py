@@ -2,26 +2,32 @@
 
 A try that raises a retryable `MountdError` is repeated after a pause that doubles up to a ceiling and is spread at
 random over the upper half of it, never shorter than what the store asked for, until the deadline for all tries
-together is over. Where nothing ever answered and connections are refused, or there is no such name, a mistake in the
-address is likelier than an outage: whoever asks first may give that up sooner. So it is where nothing ever made sense:
-`NONSENSE_TRIES` such answers in a row are the end, whoever asks. Who was met before, or made sense, is waited for.
+together is over. It counts from the last progress (`aio.progress`): a slow link may take as long as it likes.
+
+Where nothing ever answered and connections are refused, or there is no such name, a mistake in the address is likelier
+than an outage: whoever asks first may give that up sooner. So it is where nothing ever made sense: `NONSENSE_TRIES`
+such answers in a row are the end, whoever asks. Who was met before, or made sense, is waited for.
 """
 
 import math
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import trio
 
-from mountd.errors import DeadlineError, MountdError, NonsenseError, UnavailableError, UnreachableError
+from mountd.aio.progress import LEAST, Progress, reset_current, set_current
+from mountd.errors import DeadlineError, MountdError, NonsenseError, UnreachableError
 
 T = TypeVar("T")
 
 UNREACHED_S = 10.0
 """Long enough for a server that is being started. A machine without network or name server gets the whole deadline:
 there nothing is refused, and no name denied."""
+QUIET_PART = 1 / 60
+"""Part of a deadline in which progress is told once: putting it off for every piece would cost more than receiving."""
 NONSENSE_TRIES = 6
 """They take 3 s at most: a proxy may talk nonsense for a moment while it is set up."""
 
@@ -31,6 +37,9 @@ class RetryPolicy:
     """How long and how often to try."""
 
     deadline_s: float = 60.0
+    """Without progress."""
+    in_all_s: float = math.inf
+    """With or without; for where a person waits for the answer."""
     first_pause_s: float = 0.1
     longest_pause_s: float = 8.0
     unreached_s: float = math.inf
@@ -50,6 +59,8 @@ async def retrying(
     policy: RetryPolicy,
     on_retry: Callable[[MountdError, float], None] | None = None,
     was_well: Callable[[MountdError], bool] = lambda _: True,
+    least: Callable[[], int] = lambda: LEAST,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> T:
     """Return the result of the first `attempt` that does not fail in a retryable way.
 
@@ -60,34 +71,86 @@ async def retrying(
         on_retry: told about each failure that is tried again and the pause before it.
         was_well: whether the failure can only be an outage; asked after an `UnreachableError` (was the other side ever
             met?) and a `NonsenseError` (did it ever make sense?).
+        least: returns how many bytes are progress.
+        on_progress: told about progress, in the loop and not for every piece.
 
     Raises:
         DeadlineError: the deadline is over, or the answers are nonsense; the last failure is its cause.
         MountdError: whatever a try raised that is not worth another.
     """
-    began = trio.current_time()
-    deadline = began + policy.deadline_s
+    deadline = _Deadline(policy, least, on_progress)
+    progress = deadline.progress
     failures = nonsense = 0
     last: MountdError | None = None
-    while True:
-        try:
-            with trio.move_on_at(deadline):
-                return await attempt()
-        except MountdError as error:
-            if not error.retryable:
-                raise
-            last = error
-        else:  # neither a result nor a failure: the deadline cut it off
-            cause = last or UnavailableError("no answer")
-            raise DeadlineError(f"{what}: gave up after {policy.deadline_s:g} s: {cause.message}") from last
-        failures += 1
-        pause = policy.pause_s(failures, last, random.random())  # noqa: S311 - jitter, not a secret
-        until = deadline
-        if isinstance(last, UnreachableError) and not was_well(last):
-            until = min(deadline, began + policy.unreached_s)
-        nonsense = nonsense + 1 if isinstance(last, NonsenseError) and not was_well(last) else 0
-        if trio.current_time() + pause >= until or nonsense == NONSENSE_TRIES:
-            raise DeadlineError(f"{what}: gave up after {failures} tries: {last.message}") from last
-        if on_retry is not None:
-            on_retry(last, pause)
-        await trio.sleep(pause)
+    token = set_current(progress)
+    try:
+        while True:
+            try:
+                with deadline.scope():
+                    return await attempt()
+            except MountdError as error:
+                if not error.retryable:
+                    raise
+                last = error
+            else:  # neither a result nor a failure: the deadline cut it off
+                raise deadline.is_over(what, last) from last
+            failures += 1
+            pause = policy.pause_s(failures, last, random.random())  # noqa: S311 - jitter, not a secret
+            until = deadline.at
+            if isinstance(last, UnreachableError) and not was_well(last):
+                until = min(until, deadline.began + policy.unreached_s)
+            nonsense = nonsense + 1 if isinstance(last, NonsenseError) and not was_well(last) else 0
+            if trio.current_time() + pause >= until or nonsense == NONSENSE_TRIES:
+                raise DeadlineError(f"{what}: gave up after {failures} tries: {last.message}") from last
+            if on_retry is not None:
+                on_retry(last, pause)
+            await trio.sleep(pause)
+            progress.try_again()
+    finally:
+        reset_current(token)
+        progress.over = True
+
+
+class _Deadline:
+    """When all tries of a request are over; put off by its progress, which may come in any thread."""
+
+    __slots__ = ("_on_progress", "_policy", "_quiet_s", "_scope", "_token", "began", "progress")
+
+    def __init__(self, policy: RetryPolicy, least: Callable[[], int], on_progress: Callable[[], None]) -> None:
+        self._policy = policy
+        self._on_progress = on_progress
+        self._quiet_s = policy.deadline_s * QUIET_PART
+        self._token = trio.lowlevel.current_trio_token()
+        self._scope: trio.CancelScope | None = None
+        clock = trio.lowlevel.current_clock().current_time
+        self.progress = Progress(clock=clock, least=least, tell=self._tell, quiet_s=self._quiet_s)
+        self.began = self.progress.at
+
+    @property
+    def at(self) -> float:
+        return min(self.progress.at + self._policy.deadline_s, self.began + self._policy.in_all_s)
+
+    def scope(self) -> trio.CancelScope:
+        """Return the scope of the next try."""
+        self._scope = trio.CancelScope(deadline=self.at)
+        return self._scope
+
+    def is_over(self, what: str, last: MountdError | None) -> DeadlineError:
+        deadline_s = min(self._policy.deadline_s, self._policy.in_all_s)
+        moved = self.progress.at > self.began
+        words = last.message if last else "too little came" if moved else "no answer"
+        without = " without progress" if moved and deadline_s == self._policy.deadline_s else ""
+        return DeadlineError(f"{what}: gave up after {deadline_s:g} s{without}: {words}")
+
+    def _tell(self) -> None:
+        with suppress(trio.RunFinishedError):  # then nobody waits any more
+            self._token.run_sync_soon(self._put_off)
+
+    def _put_off(self) -> None:
+        if self.progress.over:
+            return
+        if self._scope is not None:
+            # Progress is not told again within the quiet time: what comes in it must not count for less.
+            self._scope.deadline = min(self.at + self._quiet_s, self.began + self._policy.in_all_s)
+        if not self.progress.waits:  # else it is the others' progress
+            self._on_progress()

@@ -135,6 +135,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
                 ttl_s=ttl_s,
                 request_s=lambda: guarded.shortest_read.value_s,
             )
+            guarded.on_progress(filesystem.patience.put_off)
             attributes = AttributeMaker(
                 uid=options.uid, gid=options.gid, file_mode=options.file_mode, dir_mode=options.dir_mode
             )
@@ -183,7 +184,8 @@ def _spare_collections() -> None:
 
 async def _rooted(store: GuardedStore, path: str, deadline_s: float) -> tuple[Store, str]:
     """Return the store to show and the key of its root; a single object becomes a store of its own."""
-    first_questions = RetryPolicy(deadline_s=min(OPEN_WITHIN_S, deadline_s), unreached_s=UNREACHED_S)
+    within_s = min(OPEN_WITHIN_S, deadline_s)
+    first_questions = RetryPolicy(deadline_s=within_s, in_all_s=within_s, unreached_s=UNREACHED_S)
     if await probe(store.within(first_questions), path) == "file":
         return SingleObjectStore(store, path), ""
     return store, path

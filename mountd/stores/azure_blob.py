@@ -38,6 +38,8 @@ QUESTIONS = 48
 WRITES = 32
 SLOW_DOWN_S = 30.0
 """For how long reads use the SDK after the service asked to slow down: it shows `Retry-After`, which obstore hides."""
+SLOW_LINK_S = 600.0
+"""For how long reads use the SDK after one took too long: its bodies come in pieces, by which progress is seen."""
 _NOTHING = memoryview(b"")
 _TRIES_AT_THE_END = 3
 _CONTENT_RANGE = re.compile(r"bytes (\d+)--?\d+/(\d+)")
@@ -196,7 +198,7 @@ class AzureBlobStore:
 
     def _get(self, what: str, key: str, start: int, length: int, if_match: ETag | None) -> Chunk | None:
         """Return the bytes that exist in the range, or None if not one does."""
-        if self._can_be_fast(key):
+        if self._can_be_fast(key) and time.monotonic() >= self._fast.too_slow_at + SLOW_LINK_S:
             return self._fast.get(what, key, start, length, if_match)
         headers = {"x-ms-range": f"bytes={start}-{start + length - 1}"}
         if if_match is not None:

@@ -26,7 +26,7 @@ class Timeouts:
     stall_s: float = 20.0
     """Without a byte moving."""
     total_s: float = 60.0
-    """From the first byte sent to the last received."""
+    """Without progress (`aio.progress`); where that is not told, from the first byte sent to the last received."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _FAILURES = (BaseError, OSError, ValueError)
 _THROTTLED = {429, 503}
+PATIENCE_PART = 3
+"""A request may take this part of the time without progress: enough is left to try it where progress is told."""
 
 
 class AzureReads:
@@ -41,6 +43,9 @@ class AzureReads:
         self._store = _open(spec, self._place, timeouts)
         self.throttled_at = -float("inf")
         """When the service last asked to slow down, by the monotonic clock. obstore hides its `Retry-After`."""
+        self.too_slow_at = -float("inf")
+        """When a read last took so long that somebody has to see how far it comes. obstore tells nothing of that."""
+        self._patience_s = timeouts.total_s / PATIENCE_PART
 
     def get(self, what: str, key: str, start: int, length: int, if_match: ETag | None) -> Chunk | None:
         """Return the bytes [start, start + length) of `key`, or None if not one of them exists.
@@ -48,6 +53,7 @@ class AzureReads:
         Raises:
             MountdError: what the service or the connection answered.
         """
+        began = time.monotonic()
         options: GetOptions = {"range": (start, start + length)}
         if if_match is not None:
             options["if_match"] = if_match
@@ -63,6 +69,8 @@ class AzureReads:
         except _FAILURES as error:
             if is_past_the_end(error):
                 return None
+            if time.monotonic() - began >= self._patience_s:
+                self.too_slow_at = time.monotonic()
             failure = self._failure(what, error)
         raise failure
 
@@ -122,7 +130,7 @@ def _open(spec: BlobSpec, place: Place, timeouts: Timeouts) -> AzureStore:
                 "allow_http": place.account_url.startswith("http://"),
                 "connect_timeout": timedelta(seconds=timeouts.connect_s),
                 "read_timeout": timedelta(seconds=timeouts.stall_s),
-                "timeout": timedelta(seconds=timeouts.total_s),
+                "timeout": timedelta(seconds=timeouts.total_s / PATIENCE_PART),
             },
             retry_config={"max_retries": 0, "retry_timeout": timedelta(0)},
         )

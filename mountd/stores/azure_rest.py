@@ -7,12 +7,12 @@ for threads only. What HTTP clients say in exceptions holds URLs and is never pa
 
 import logging
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from mountd.aio.progress import current
 from mountd.catalog.model import AccountKey, BlobSpec, Sas
 from mountd.errors import CorruptError, DeniedError, MountdError, NonsenseError, UnavailableError
 from mountd.stores.azure_errors import from_answer, no_connection, retry_after_s
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     SdkPipeline = Pipeline[HttpRequest, HttpResponse]
 
-_PIECE_BYTES = 64 << 10
-"""Bodies are read in pieces of this length; between them the time is checked."""
+_PIECE_BYTES = 16 << 10
+"""Bodies are read in pieces of this length; between them progress is told and the time is checked."""
 
 
 class Answer(NamedTuple):
@@ -162,13 +162,14 @@ class AzureRest:
             request.data = body  # type: ignore[assignment] # the annotation knows no views, the transport does
             request.headers["Content-Length"] = str(memoryview(body).nbytes)
         pipeline = self._pipeline()
-        give_up_at = time.monotonic() + self._timeouts.total_s
+        progress = current()
         # stream: the SDK's policies would otherwise read and parse the body
         response = pipeline.run(request, stream=True).http_response
         pieces = []
         for piece in response.stream_download(pipeline, decompress=False):
             pieces.append(piece)
-            if time.monotonic() > give_up_at:
+            progress.moved(len(piece))
+            if not progress.left_s(self._timeouts.total_s):
                 response.internal_response.close()
                 raise TimeoutError
         return Answer(response.status_code, response.headers, b"".join(pieces))

@@ -1,6 +1,7 @@
 """A store that tries again, keeps a deadline, counts, and believes nothing unchecked.
 
-Wraps any store. Each call has one deadline for all its tries together; the inner store never tries twice. Answers are
+Wraps any store. Each call has one deadline for all its tries together, which counts from its last progress; of a slow
+link each call under way owes its share (`aio.progress`). The inner store never tries twice. Answers are
 checked against what was asked: bytes missing are a `CorruptError` (and tried again), bytes of another version a
 `ChangedError`, so that whoever reads above may rely on the rules of `stores.base`.
 """
@@ -12,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import trio
 
+from mountd.aio.progress import Progress, current, share_of
 from mountd.aio.retry import RetryPolicy, retrying
 from mountd.aio.shortest import ShortestLately
 from mountd.errors import (
@@ -49,12 +51,13 @@ class InFlight(NamedTuple):
 
 
 class _Running:
-    __slots__ = ("name", "operation", "started", "tries")
+    __slots__ = ("name", "operation", "progress", "started", "tries")
 
     def __init__(self, operation: str, name: str) -> None:
         self.operation = operation
         self.name = name
         self.started = trio.current_time()
+        self.progress: Progress | None = None
         self.tries = 0
 
 
@@ -70,6 +73,7 @@ class GuardedStore:
         self._inner = inner
         self._policy = policy
         self._running: set[_Running] = set()
+        self._listeners: list[Callable[[], None]] = []
         self._reached = False
         """Something ever answered."""
         self._understood = False
@@ -105,6 +109,10 @@ class GuardedStore:
     def capabilities(self) -> Capabilities:
         """What the store can do."""
         return self._inner.capabilities
+
+    def on_progress(self, listener: Callable[[], None]) -> None:
+        """Have `listener` told, in the loop, about progress of calls that take long; not about every piece of it."""
+        self._listeners.append(listener)
 
     def in_flight(self) -> list[InFlight]:
         """Return the calls that run now, slowest first."""
@@ -207,6 +215,7 @@ class GuardedStore:
         running = _Running(operation, name)
 
         async def counted() -> T:
+            running.progress = current()
             running.tries += 1
             self.requests += 1
             if running.tries > 1:
@@ -225,6 +234,8 @@ class GuardedStore:
         try:
             return await retrying(
                 counted,
+                least=lambda: share_of(len(self._running)),
+                on_progress=self._got_on,
                 what=f"{operation} {self.name}/{name}",
                 policy=self._policy,
                 on_retry=lambda error, _: self._tell(running, error),
@@ -236,6 +247,14 @@ class GuardedStore:
             raise
         finally:
             self._running.discard(running)
+
+    def _got_on(self) -> None:
+        """A call that takes long made progress."""
+        for running in self._running:
+            if running.progress is not None and running.progress.waits:
+                running.progress.renew()  # it waits for a place that these hold
+        for listener in self._listeners:
+            listener()
 
     def _tell(self, running: _Running, error: MountdError) -> None:
         """Warn of a call that is tried again, early enough for whoever waits to see that an address is wrong."""

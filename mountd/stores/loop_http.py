@@ -23,6 +23,7 @@ from urllib.request import getproxies, proxy_bypass
 import trio
 
 from mountd.aio.buffers import unfilled
+from mountd.aio.progress import current
 from mountd.units import KIB, MIB
 
 LARGEST = 8 * MIB
@@ -64,19 +65,26 @@ class _UnansweredError(ConnectionError):
 
 
 class _Patience:
-    """A scope that ends an exchange which stands still, or takes too long in all."""
+    """A scope that ends an exchange which stands still, or makes no progress."""
 
-    __slots__ = ("_give_up_at", "_stall_s", "scope")
+    __slots__ = ("_progress", "_stall_s", "_total_s", "scope")
 
     def __init__(self, stall_s: float, total_s: float) -> None:
-        now = trio.current_time()
         self._stall_s = stall_s
-        self._give_up_at = now + total_s
-        self.scope = trio.CancelScope(deadline=now + min(stall_s, total_s))
+        self._total_s = total_s
+        self._progress = current()
+        self.scope = trio.CancelScope(deadline=self._ends_at())
+
+    def moved(self, count: int) -> None:
+        """Bytes came."""
+        self._progress.moved(count)
 
     def renew(self) -> None:
-        """Something moved."""
-        self.scope.deadline = min(trio.current_time() + self._stall_s, self._give_up_at)
+        """Something moved, and is waited for again."""
+        self.scope.deadline = self._ends_at()
+
+    def _ends_at(self) -> float:
+        return trio.current_time() + min(self._stall_s, self._progress.left_s(self._total_s))
 
 
 class _Connection:
@@ -102,7 +110,7 @@ class LoopHttp:
         url: scheme, host and port; the rest is ignored.
         connect_s: what making a connection may take, seconds.
         stall_s: for how long an exchange may stand still, seconds.
-        total_s: what an exchange may take in all, seconds.
+        total_s: for how long it may make no progress (`aio.progress`), seconds.
     """
 
     def __init__(self, url: str, *, connect_s: float, stall_s: float, total_s: float) -> None:
@@ -125,7 +133,7 @@ class LoopHttp:
 
         Raises:
             DeclinedError: ask in another way.
-            trio.TooSlowError: the server stood still, or did not come to an end.
+            trio.TooSlowError: the server stood still, or made no progress.
             BrokenOffError: the answer was cut off.
             OSError: the connection failed before it began.
         """
@@ -181,6 +189,7 @@ class LoopHttp:
             if not count:
                 raise BrokenOffError if got else _UnansweredError
             got += count
+            patience.moved(count)
             if count == AT_ONCE:
                 await trio.lowlevel.checkpoint()
             if whole < 0:

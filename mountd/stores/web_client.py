@@ -22,6 +22,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from cachetools import TTLCache
 
+from mountd.aio.progress import current
 from mountd.catalog.web_url import shown_url
 from mountd.errors import CorruptError, DeniedError, NonsenseError, UsageError
 from mountd.stores.azure_place import Timeouts
@@ -87,7 +88,7 @@ class WebAnswer:
         return self._connection.origin.host_header
 
     def read_into(self, view: memoryview) -> None:
-        """Fill `view` with the next bytes of the body, within the time of the request.
+        """Fill `view` with the next bytes of the body, as long as the request makes progress.
 
         Raises:
             CorruptError: there are fewer.
@@ -113,7 +114,7 @@ class WebAnswer:
 
     def _finish(self) -> None:
         rest = self._response.length
-        self._connection.until = min(self._connection.until, time.monotonic() + _WORTH_WAITING_S)
+        self._connection.until = time.monotonic() + _WORTH_WAITING_S
         with contextlib.suppress(*_FAILURES):
             if self._response.isclosed() or (rest is not None and rest <= _WORTH_READING):
                 self._response.read()
@@ -141,6 +142,7 @@ class WebAnswer:
         raise failure
 
     def _read_patiently(self, most: int) -> bytes:
+        self._connection.progress = current()  # whoever reads it now
         self._connection.until = time.monotonic() + self._stall_s
         return self._read_some(most)
 
@@ -257,7 +259,8 @@ class WebClient:
         Raises:
             MountdError: no answer came.
         """
-        connection.until = time.monotonic() + self._timeouts.total_s
+        connection.progress = current()
+        connection.until = None
         try:
             self._send(connection, target, headers)
             response = connection.getresponse()

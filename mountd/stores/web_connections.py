@@ -20,6 +20,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from mountd.aio.progress import current
 from mountd.catalog.naming import is_loopback
 from mountd.errors import UsageError
 from mountd.stores.azure_place import Timeouts
@@ -159,20 +160,23 @@ def basic_login(user: str | None, password: str | None) -> str | None:
 
 
 class Connection(http.client.HTTPConnection):
-    """One connection, whose every wait ends: `until` bounds the exchange as a whole, the stall time each wait in it."""
+    """One connection, whose every wait ends: by the stall time, and with the progress of the request that it is for."""
 
     def __init__(self, origin: Origin, proxy: Proxy | None, tls: ssl.SSLContext | None, timeouts: Timeouts) -> None:
         where = (origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)
         super().__init__(*where, timeout=timeouts.connect_s)
         self.origin = origin
-        self.until = 0.0
-        """By the monotonic clock; set for each exchange."""
+        self.progress = current()
+        """Of the request that it is used for; set for each."""
+        self.until: float | None = None
+        """A bound in place of the progress, by the monotonic clock."""
         self.idle_since = 0.0
         self.used = False
         """An answer came through it before."""
         self.ended = False
         """The server sends no more; `http.client` takes a head that ends there for a whole one."""
         self._stall_s = timeouts.stall_s
+        self._total_s = timeouts.total_s
         self._tls = tls
         self.proxy_headers: dict[str, str] = {}
         """What each request needs for the proxy's sake."""
@@ -210,7 +214,7 @@ class Connection(http.client.HTTPConnection):
         Raises:
             TimeoutError: the exchange is over its time.
         """
-        left = self.until - time.monotonic()
+        left = self.progress.left_s(self._total_s) if self.until is None else self.until - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return min(left, self._stall_s)
@@ -252,6 +256,7 @@ class _BoundedReader(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int | None:
         self._inner.settimeout(self._connection.seconds_left())
         got = self._raw.readinto(buffer)
+        self._connection.progress.moved(got or 0)
         self._connection.ended = got == 0
         return got
 

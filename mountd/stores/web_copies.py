@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mountd.aio.turn import Turn
 from mountd.errors import NoRoomError, UnavailableError
 from mountd.stores.web_copy import Body, Copy
 from mountd.units import GIB, ETag
@@ -25,7 +26,7 @@ class Copies:
     Args:
         most_bytes: of all copies together.
         most_copies: how many.
-        call_s: how long one call may wait for bytes.
+        call_s: how long one call may wait without progress (`aio.progress`).
     """
 
     def __init__(self, *, most_bytes: int = MOST_BYTES, most_copies: int = MOST_COPIES, call_s: float) -> None:
@@ -96,12 +97,10 @@ class Copies:
             claim = self._claims.setdefault(url, _Claim())
             claim.threads += 1
         try:
-            if not claim.lock.acquire(timeout=self._call_s):
-                raise UnavailableError(f"{what}: its server sends it only as a whole, which takes long; try again")
-            try:
+            with claim.turn.taken(self._call_s) as mine:
+                if not mine:
+                    raise UnavailableError(f"{what}: its server sends it only as a whole, which takes long; try again")
                 yield
-            finally:
-                claim.lock.release()
         finally:
             with self._lock:
                 claim.threads -= 1
@@ -151,5 +150,5 @@ class _Kept:
 
 @dataclass(slots=True)
 class _Claim:
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    turn: Turn = field(default_factory=Turn)
     threads: int = 0

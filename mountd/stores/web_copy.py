@@ -13,10 +13,11 @@ import hashlib
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 from typing import Protocol
 
+from mountd.aio.progress import current
+from mountd.aio.turn import Turn
 from mountd.errors import CorruptError, MountdError, NoRoomError, UnavailableError
 from mountd.units import GIB, KIB, MIB
 
@@ -45,7 +46,7 @@ class Copy:
         body: of the answer, decoded; closed when it was read or the copy is dropped.
         size: in bytes, if it is known before the end.
         most: bytes that the file may have.
-        call_s: how long one call may pull.
+        call_s: how long one call may pull without progress (`aio.progress`).
         charge: told about bytes before they are kept, and with a negative number when they are dropped; may refuse with
             an error.
 
@@ -64,7 +65,7 @@ class Copy:
         self._most = most
         self._call_s = call_s
         self._charge = charge
-        self._pulling = threading.Lock()
+        self._pulling = Turn()
         self._state = threading.Lock()
         """Held for moments, over `_memory`, `_file` and `_filled`."""
         self._memory: bytearray | None = bytearray()
@@ -114,29 +115,25 @@ class Copy:
     def close(self) -> None:
         """Drop the bytes, and the answer if it was not read to its end."""
         self._failure = self._failure or UnavailableError(f"{self._what}: its copy was dropped; try again")
-        if self._pulling.acquire(blocking=False):  # else who pulls drops it, after the piece under way
-            try:
+        with self._pulling.taken_at_once() as mine:
+            if mine:  # else who pulls drops it, after the piece under way
                 self._drop()
-            finally:
-                self._pulling.release()
 
     # ---- inside
 
     def _pull(self, stop: int | None) -> None:
         """See that all bytes before `stop` (None: all) have come, or the end."""
-        give_up_at = time.monotonic() + self._call_s
-        if not self._pulling.acquire(timeout=self._call_s):
-            raise self._late()
-        try:
+        progress = current()
+        with self._pulling.taken(self._call_s) as mine:
+            if not mine:
+                raise self._late()
             while self._failure is None and self._body is not None and (stop is None or self._filled < stop):
-                if time.monotonic() > give_up_at:
+                if not progress.left_s(self._call_s):
                     raise self._late()
                 self._pull_piece(self._body)
             if self._failure is not None:
                 self._drop()
                 raise self._broken()
-        finally:
-            self._pulling.release()
 
     def _pull_piece(self, body: Body) -> None:
         try:

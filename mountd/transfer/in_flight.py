@@ -1,7 +1,7 @@
 """Bytes in flight: a ceiling, and a pace below it that suits the link.
 
-The ceiling keeps memory. The pace keeps requests short: 256 MiB shared by a link of 10 Mbit/s would let every range run
-into its deadline at once, so what is in flight starts small, grows with every transfer that was quick, and is halved
+The ceiling keeps memory. The pace keeps requests short: 256 MiB shared by a link of 10 Mbit/s would make every range take
+minutes, and none of it is kept if the connection breaks, so what is in flight starts small, grows with every transfer that was quick, and is halved
 when one was slow.
 """
 
@@ -18,7 +18,7 @@ FIRST_BYTES = 32 * MIB
 """Doubles with every round of quick transfers: three rounds to the default ceiling."""
 QUICK_S = 4.0
 SLOW_S = 12.0
-"""A fifth of the deadline of a request."""
+"""A fifth of the time that a request may be silent."""
 
 
 class BytesInFlight:

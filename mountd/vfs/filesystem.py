@@ -72,7 +72,7 @@ class FileSystem:
         namespace: names to nodes.
         cache: bytes of versions.
         started_ns: modification time of directories, which have none of their own; nanoseconds since 1970 UTC.
-        deadline_s: the longest an operation may wait.
+        deadline_s: the longest an operation may wait without progress.
         ttl_s: how long names may be used without asking.
         request_s: returns what a request to the store takes at the least, as far as is known.
     """
@@ -96,7 +96,7 @@ class FileSystem:
         self._refused: dict[int, _Refused] = {}
         """By caller: the last file that could not be opened in the version that was asked for."""
         self._lookahead = LookAhead(namespace, cache, largest_file=WHOLE_AT_OPEN, request_s=request_s)
-        self._patience = Patience(deadline_s, self._heard)
+        self.patience = Patience(deadline_s, self._heard)
         self.refusals = Refusals()
         self.reads = 0
         self.bytes_read = 0
@@ -386,7 +386,7 @@ class FileSystem:
         return node
 
     def _deadline(self, operation: str, name: bytes) -> AbstractContextManager[None]:
-        return self._patience.bound(operation, name)
+        return self.patience.bound(operation, name)
 
     def _heard(self) -> int:
         """Return a number that grows with everything that comes from the store."""

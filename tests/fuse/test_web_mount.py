@@ -46,6 +46,23 @@ def test_a_reader_keeps_its_version_and_the_next_one_sees_the_new(mountd, web_or
             assert error.errno == errno.ESTALE
 
 
+def test_a_slow_link_is_waited_for_and_one_that_drips_is_not(mountd, web_origin, tmp_path):
+    web_origin.content = bytes(range(256)) * 1600
+    web_origin.habits.bytes_s = 140_000
+    point = tmp_path / "point"
+    mountd.mount(web_origin.url, point, "--mode", "stream", "-o", "request_deadline=1.5s")
+    began = time.monotonic()
+    assert (point / "file.csv").read_bytes() == web_origin.content
+    assert time.monotonic() - began > 2
+    mountd.run("unmount", point, check=0)
+    web_origin.habits.bytes_s = 1_000
+    mountd.mount(web_origin.url, point, "--mode", "stream", "-o", "request_deadline=0.5s")
+    began = time.monotonic()
+    with pytest.raises(OSError, match="Input/output error"):
+        (point / "file.csv").read_bytes()
+    assert time.monotonic() - began < 5
+
+
 def test_what_was_read_is_not_fetched_by_the_next_mount(mountd, web_origin, tmp_path):
     web_origin.content = bytes(range(256)) * 10_000
     for asked in (True, False):

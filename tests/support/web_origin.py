@@ -28,6 +28,8 @@ class Habits:
     """Applied to whole files, which then say `encoding`."""
     encoding: str = "gzip"
     date: bool = True
+    bytes_s: float | None = None
+    """What all bodies together get a second."""
     after: Callable[["WebOrigin"], None] | None = None
     """Called after each answer: the file may change between any two."""
 
@@ -43,6 +45,7 @@ class WebOrigin:
 
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
+        self._over = threading.Event()
         origin = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,6 +73,7 @@ class WebOrigin:
 
     def stop(self) -> None:
         """End the server."""
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -112,14 +116,24 @@ class WebOrigin:
         if habits.length or status != 200:
             request.send_header("Content-Length", str(len(body)))
             request.end_headers()
-            request.wfile.write(body)
+            self._write(request, body, habits)
             return
         request.send_header("Transfer-Encoding", "chunked")
         request.end_headers()
         for start in range(0, len(body), 1000):
             piece = body[start : start + 1000]
-            request.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self._write(request, b"%x\r\n%s\r\n" % (len(piece), piece), habits)
         request.wfile.write(b"0\r\n\r\n")
+
+    def _write(self, request: BaseHTTPRequestHandler, data: bytes, habits: Habits) -> None:
+        if habits.bytes_s is None:
+            request.wfile.write(data)
+            return
+        length = int(habits.bytes_s / 50)
+        for start in range(0, len(data), length):
+            piece = data[start : start + length]
+            request.wfile.write(piece)
+            self._over.wait(len(piece) / habits.bytes_s)
 
 
 @pytest.fixture
