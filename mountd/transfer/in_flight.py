@@ -1,8 +1,8 @@
 """Bytes in flight: a ceiling, and a pace below it that suits the link.
 
-The ceiling keeps memory. The pace keeps requests short: 256 MiB shared by a link of 10 Mbit/s would make every range take
-minutes, and none of it is kept if the connection breaks, so what is in flight starts small, grows with every transfer
-that was quick, and is halved when one was slow.
+The ceiling keeps memory. The pace keeps requests short: 256 MiB shared by a link of 10 Mbit/s would make every range
+take minutes, and none of it is kept if the connection breaks, so what is in flight starts small, grows with every
+transfer that was quick, and is halved when one was slow.
 """
 
 import contextlib
