@@ -209,7 +209,8 @@ class KernelReads:
             started.task = None
             return trio.lowlevel.Abort.SUCCEEDED
 
-        return await trio.lowlevel.wait_task_rescheduled(abort)  # type: ignore[no-any-return] # what `_reap` hands over
+        count: int = await trio.lowlevel.wait_task_rescheduled(abort)  # what `_reap` hands over
+        return count
 
     def _reap(self) -> None:
         try:

@@ -82,7 +82,8 @@ class Lane:
             made.task = None
             return trio.lowlevel.Abort.SUCCEEDED
 
-        return await trio.lowlevel.wait_task_rescheduled(abort)  # type: ignore[no-any-return] # the call's result
+        result: T = await trio.lowlevel.wait_task_rescheduled(abort)  # what `_deliver` hands over
+        return result
 
     @property
     def limit(self) -> int:

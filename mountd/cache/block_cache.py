@@ -228,7 +228,7 @@ class BlockCache:
                 self._nursery.start_soon(self._fill, found, extent, charge)
                 start = stop
 
-    def _fetch_ahead(self, found: CachedObject, ahead: ByteRange, part: int) -> bool:
+    def _fetch_ahead(self, found: CachedObject, ahead: ByteRange, part: int) -> None:
         for gap in found.extents.gaps(*ahead):
             start = gap.start
             while start < gap.stop:
@@ -236,12 +236,11 @@ class BlockCache:
                 charge = max(stop - start, SMALLEST_CHARGE)
                 if not self.budget.try_charge(charge):
                     found.readahead.refused(start)
-                    return False
+                    return
                 extent = found.extents.add(start, stop)
                 extent.charged = charge
                 self._nursery.start_soon(self._fill, found, extent, charge)
                 start = stop
-        return True
 
     async def _fill_early(
         self, found: CachedObject, extent: Extent, charge: int, abreast: Abreast, began: float

@@ -37,7 +37,7 @@ def prefetch(
 
     del workspace  # every command takes it
     done = wait(mountpoint, api.prefetch(mountpoint, patterns or [], pin=pin))
-    if patterns and not done.files_total:
+    if patterns and not done.files_total and not done.note:  # the note says why nothing has to be brought
         named = ", ".join(patterns)
         raise NotFoundError(f"{mountpoint}: no file matches {named}; a PATTERN begins below the mount point")
     files = "1 file" if done.files_total == 1 else f"{done.files_total} files"

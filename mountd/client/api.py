@@ -201,7 +201,9 @@ def real_mountpoint(path: str | Path) -> str:
         UsageError: it holds control characters or is not UTF-8.
         DeadlineError: a file system on the way does not answer.
     """
-    written = os.path.join(os.getcwd(), os.fspath(path)).rstrip("/") or "/"
+    given = os.fspath(path)
+    # An absolute one is good in a current directory that has been deleted, too.
+    written = (given if os.path.isabs(given) else os.path.join(os.getcwd(), given)).rstrip("/") or "/"
     if "\0" in written or not written.isprintable():
         # It travels in messages and is printed; a name that is not UTF-8 decodes to what is not printable.
         raise UsageError(f"the mount point {written!r} holds characters that cannot be shown; choose another")

@@ -119,7 +119,8 @@ def test_a_local_directory_is_read_in_place_whatever_is_asked_for(node, point, t
     (source / "a").write_bytes(b"x" * 100_000)
     node.mount(source, point, "--mode", "download")
     assert "read in place" in node.status(point)["details"]["mode"]
-    assert "read in place" in node.run("prefetch", point, check=0).stdout
+    for patterns in ([], ["a"], ["nothing/*"]):
+        assert "read in place" in node.run("prefetch", point, *patterns, check=0).stdout
     assert not (tmp_path / "cache").exists()
 
 

@@ -127,3 +127,11 @@ def test_the_supervisor_knows_no_storage():
     script = f"import sys, mountd.daemon.program; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_an_absolute_mount_point_needs_no_current_directory(tmp_path, monkeypatch):
+    deleted = tmp_path / "deleted"
+    deleted.mkdir()
+    monkeypatch.chdir(deleted)
+    deleted.rmdir()
+    assert api.real_mountpoint(tmp_path / "m") == str(tmp_path / "m")
