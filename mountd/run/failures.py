@@ -10,6 +10,9 @@ from collections.abc import Iterator
 
 from mountd.errors import MountdError, NotFoundError, SetupError
 
+ERROR_MARK = "mountd: error: "
+"""What a line of a run's log begins with that says what went wrong: the journal keeps them by it."""
+
 
 class PreparationError(SetupError):
     """An input or output could not be made ready; the message names it."""

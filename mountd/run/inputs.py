@@ -15,7 +15,7 @@ from mountd.errors import BusyError, MountdError, NotFoundError, UnavailableErro
 from mountd.run.child import Command
 from mountd.run.directory import RunDirectory, put_in_place_of_directory
 from mountd.run.environment import Mode, Presented
-from mountd.run.failures import PreparationError
+from mountd.run.failures import ERROR_MARK, PreparationError
 from mountd.run.kind import check_kind
 from mountd.run.operations import DataOperations
 from mountd.run.plan import Input, RunPlan
@@ -69,7 +69,7 @@ class Inputs:
                 nursery.start_soon(present_one, item, target)
 
         for failure in failures[1:]:
-            self._say(f"mountd: error: {failure.message}")
+            self._say(f"{ERROR_MARK}{failure.message}")
         if failures:
             raise failures[0]
         return [ready[item.name] for item in self._plan.inputs]
@@ -172,7 +172,7 @@ class Inputs:
         except (MountdError, trio.TooSlowError) as error:
             reason = error.message if isinstance(error, MountdError) else f"no end after {_UNMOUNT_DEADLINE_S:g} s"
             failure = UnavailableError(f"{mount_point} is still mounted: {reason}; try `mountd unmount --lazy`")
-            self._say(f"mountd: error: {failure.message}")
+            self._say(f"{ERROR_MARK}{failure.message}")
             failures.append(failure)
             return
         self._say(f"Finishing unmounting {mount_point}.")

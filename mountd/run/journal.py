@@ -23,10 +23,8 @@ from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, write_file
 from mountd.catalog.workspace import Workspace
 from mountd.errors import ExistsError
 from mountd.observe.redaction import redact
+from mountd.run.failures import ERROR_MARK
 from mountd.run.record import LOCK, RECORD, RunRecord, log_path, runs_directory
-
-ERROR = "mountd: error: "
-"""What a line that says an error begins with."""
 
 
 def make_identifier(experiment: str) -> str:
@@ -144,7 +142,7 @@ class Journal:
     def say(self, line: str) -> None:
         """Append `line` to the run's log, without secrets."""
         line = redact(line)
-        if line.startswith(ERROR):
+        if line.startswith(ERROR_MARK):
             self._errors.append(line)
         with contextlib.suppress(OSError):  # a full disk: the run matters more than its log
             if self._log is None:

@@ -15,6 +15,7 @@ from mountd.catalog.model import DatasetSpec
 from mountd.catalog.resolve import dataset_location
 from mountd.catalog.workspace import Workspace
 from mountd.errors import MountdError
+from mountd.run.failures import ERROR_MARK
 from mountd.run.job import JobSpec
 from mountd.run.job_plan import target_of
 
@@ -52,7 +53,7 @@ async def register_outputs(
                 )
             )
         except MountdError as error:
-            say(f"mountd: error: output {output.name!r}: cannot be registered: {error.message}")
+            say(f"{ERROR_MARK}output {output.name!r}: cannot be registered: {error.message}")
             failure = failure or f"output {output.name!r}: cannot be registered: {error.message}"
         else:
             say(f"Registered output '{output.name}' as azureml:{made.dataset.title}.")

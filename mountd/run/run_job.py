@@ -18,7 +18,7 @@ from mountd.aio.threads import Lane
 from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
 from mountd.errors import MountdError, UnsafeError
-from mountd.run.failures import PreparationError
+from mountd.run.failures import ERROR_MARK, PreparationError
 from mountd.run.guard import RunGuard
 from mountd.run.job import JobSpec
 from mountd.run.job_plan import plan_job
@@ -86,7 +86,7 @@ async def _carry_out(
         try:
             outcome = await _work(job, journal, recording, workspace, environ, guard)
         except MountdError as error:  # through the nursery it would come out as a group
-            journal.say(f"mountd: error: {error.message}")
+            journal.say(f"{ERROR_MARK}{error.message}")
             outcome = Outcome(error.exit_code, error.message)
         finally:
             over.set()

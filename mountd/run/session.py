@@ -24,7 +24,7 @@ from mountd.observe.redaction import redact
 from mountd.run.child import Command
 from mountd.run.environment import Mode, Presented, published_variables
 from mountd.run.expand import Expander
-from mountd.run.failures import PreparationError
+from mountd.run.failures import ERROR_MARK, PreparationError
 from mountd.run.guard import RunGuard
 from mountd.run.inputs import Inputs
 from mountd.run.operations import DataOperations
@@ -140,7 +140,7 @@ class _Session:
             self._say(f"mountd: {why}")
             return Outcome(128 + interrupted.number, why, canceled=True)
         except MountdError as error:
-            self._say(f"mountd: error: {error.message}")
+            self._say(f"{ERROR_MARK}{error.message}")
             return Outcome(error.exit_code, error.message)
         if self._watcher is not None:
             await self._watcher.finalizing()
@@ -157,7 +157,7 @@ class _Session:
         with signals.to(on_signal):
             failure = await self._inputs.take_down(self._command)
         for trouble in self._troubles:  # at the end of the log, where people look
-            self._say(f"mountd: error: {trouble}")
+            self._say(f"{ERROR_MARK}{trouble}")
         return failure
 
     def _outcome(self, status: int, unsafe: str | None) -> Outcome:
@@ -232,7 +232,7 @@ class _Session:
                 reason = f"the upload was ended by {interrupted.number.name}"
             except MountdError as error:
                 reason = error.message
-            self._say(f"mountd: error: output {output.name!r}: {reason}")
+            self._say(f"{ERROR_MARK}output {output.name!r}: {reason}")
             unsafe = unsafe or f"output {output.name!r}: {reason}"
         return unsafe
 
