@@ -27,7 +27,7 @@ from mountd.cache.version import Fetch, ObjectVersion
 from mountd.errors import ChangedError, CorruptError, MountdError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
 
-KEEP_DELIVERED = 16 * MIB
+KEEP_DELIVERED = 8 * MIB
 """Bytes that are kept of extents that were delivered to their end."""
 EARLY_SHARE = 4
 """The part of the budget that may hold, or wait for, what nobody has open yet: a fourth."""

@@ -3,13 +3,17 @@
 import gc
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import trio
 
 from mountd.aio.retry import UNREACHED_S, RetryPolicy
-from mountd.cache.allocator import reuse_buffers
-from mountd.cache.block_cache import BlockCache
+from mountd.aio.threads import Lane
+from mountd.cache.allocator import free_memory, reuse_buffers, touch
+from mountd.cache.block_cache import KEEP_DELIVERED, BlockCache
+from mountd.cache.disk.tier import SHORT_QUEUE
+from mountd.cache.readahead import WindowLimits
 from mountd.cache.version import Fetch, ObjectVersion
 from mountd.catalog.model import LocalSpec
 from mountd.errors import ChangedError, UsageError
@@ -34,6 +38,8 @@ OPEN_WITHIN_S = 20.0
 """For the first questions to the store: who mounts waits 30 s, and is to hear what is wrong before that."""
 LIST_WITHIN_S = 25.0
 """For the listing of a dataset that is not pinned, for the same reason."""
+TOUCHED_SHARE = 16
+"""The part of the budget that is touched before anybody reads: a sixteenth at most."""
 COLLECT_EVERY = 50_000
 """Objects made, less objects freed, between two runs of the cyclic collector; Python's own value is 700."""
 DEADLINE_MARGIN_S = 0.5
@@ -146,7 +152,12 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             if isinstance(store, SingleObjectStore):
                 single_file = store.shown
             served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, disk, single_file)
-            reason = await session.serve(started=lambda: task_status.started(served))
+
+            def started() -> None:
+                task_status.started(served)
+                nursery.start_soon(_touch_ahead, disk.memory_bytes)
+
+            reason = await session.serve(started=started)
             await disk.drain()
             nursery.cancel_scope.cancel()
     finally:
@@ -180,6 +191,13 @@ def _spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_EVERY, 20, 100)
+
+
+async def _touch_ahead(budget_bytes: int) -> None:
+    """Touch what the first reader of a large file will need of memory, as far as that is little of the budget."""
+    needed = WindowLimits().largest + KEEP_DELIVERED + SHORT_QUEUE
+    with suppress(MemoryError):
+        await Lane("heap", 1).run(touch, free_memory(min(needed, budget_bytes // TOUCHED_SHARE)))
 
 
 async def _rooted(store: GuardedStore, path: str, deadline_s: float) -> tuple[Store, str]:

@@ -32,7 +32,7 @@ UPKEEP_S = 60.0
 FULL_S = 2.0
 """How long nothing is offered to a disk that had no room."""
 LATELY_S = 0.1
-SHORT_QUEUE = 16 * MIB
+SHORT_QUEUE = 8 * MIB
 """Bytes that wait to be written while readers wait: more would not be written sooner, and their memory is missed where
 it would be used again at once."""
 SHORTEST_QUEUE = 2 * MIB
