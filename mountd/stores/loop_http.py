@@ -10,6 +10,8 @@ connection can be made) it *declines*, and the caller asks in another way, whose
 - A cancelled or failed exchange closes its connection.
 - After a connection that could not be made none is tried for `REST_S`: a store that is down is not asked twice.
 - At most `MOST_EXCHANGES` run; more are declined.
+- Of large bodies that arrive together a few are received at a time, those that are due first. One whose bytes are not
+  there leaves its place: a connection that is slow holds up no other.
 """
 
 import select
@@ -23,6 +25,7 @@ from urllib.request import getproxies, proxy_bypass
 import trio
 
 from mountd.aio.buffers import unfilled
+from mountd.aio.precedence import Precedence
 from mountd.aio.progress import current
 from mountd.units import KIB, MIB
 
@@ -32,7 +35,15 @@ LARGEST_WITH_TLS = 1 * MIB
 """Bytes of body with TLS. Larger ones, too, cost half of what they cost in threads; but the loop decrypts on one
 processor, and threads on all of them."""
 AT_ONCE = 1 * MIB
-"""Bytes that are received before the loop's other tasks have their turn."""
+"""Bytes of a large body that are received before the loop's other tasks have their turn."""
+SMALL = 256 * KIB
+"""A body up to here stands in no line."""
+LARGE_AT_ONCE = 4
+"""Larger ones that are received side by side, as long as bytes of them are there: with one at a time the loop would
+often find less to receive than it could, with all of them each would be whole at the end."""
+DUE_BYTES_PER_S = 100e6
+"""An exchange is due when its body would be whole at this rate: small ones go before large ones, old ones before new
+ones, and those that have begun to arrive before those that have not."""
 MOST_EXCHANGES = 192
 IDLE_S = 60.0
 """A connection that was idle for longer is not used again: services close theirs after two minutes or more."""
@@ -50,6 +61,17 @@ class Answer(NamedTuple):
     headers: dict[bytes, bytes]
     """Names in lower case; of repeated ones the last."""
     body: memoryview
+
+
+class _Head(NamedTuple):
+    """The head of an answer."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    length: int
+    """Bytes of the head."""
+    whole: int
+    """Bytes of head and body."""
 
 
 class DeclinedError(Exception):
@@ -85,6 +107,29 @@ class _Patience:
 
     def _ends_at(self) -> float:
         return trio.current_time() + min(self._stall_s, self._progress.left_s(self._total_s))
+
+
+class _Place:
+    """One exchange's place among those that receive; None for `precedence`: it stands in no line."""
+
+    __slots__ = ("_began", "_has", "_precedence")
+
+    def __init__(self, precedence: Precedence | None) -> None:
+        self._precedence = precedence
+        self._began = trio.current_time()
+        self._has = False
+
+    async def take(self, missing: int) -> None:
+        """Wait for the place, if it has none; `missing` bytes are yet to come."""
+        if self._precedence is not None and not self._has:
+            await self._precedence.take(self._began + missing / DUE_BYTES_PER_S)
+            self._has = True
+
+    def leave(self) -> None:
+        """Leave the place, if it has one."""
+        if self._precedence is not None and self._has:
+            self._has = False
+            self._precedence.leave()
 
 
 class _Connection:
@@ -126,6 +171,7 @@ class LoopHttp:
         self._proxied = parts.scheme in getproxies() and not proxy_bypass(self._host)
         self._idle: list[_Connection] = []
         self._running = 0
+        self._precedence = Precedence(LARGE_AT_ONCE)
         self._resting_until = -float("inf")
 
     async def exchange(self, request: bytes, length: int) -> Answer:
@@ -171,41 +217,35 @@ class LoopHttp:
 
     async def _receive(self, sock: socket.socket, length: int, patience: "_Patience") -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used for another."""
+        place = _Place(self._precedence if self._context is None and length > SMALL else None)
         buffer = memoryview(unfilled(_HEAD_ROOM + length))
-        got, whole = 0, -1
-        status, start = 0, 0
-        headers: dict[bytes, bytes] = {}
+        got = 0
+        head: _Head | None = None
         if self._context is None:
             await trio.lowlevel.wait_readable(sock)  # it cannot be here yet
-        while whole < 0 or got < whole:
-            try:
-                count = sock.recv_into(buffer[got : got + AT_ONCE])
-            except (BlockingIOError, ssl.SSLWantReadError):
-                patience.renew()
-                await trio.lowlevel.wait_readable(sock)
-                continue
-            except OSError as error:
-                raise (BrokenOffError if got else _UnansweredError) from error
-            if not count:
-                raise BrokenOffError if got else _UnansweredError
-            got += count
-            patience.moved(count)
-            if count == AT_ONCE:
-                await trio.lowlevel.checkpoint()
-            if whole < 0:
-                head, separator, _ = bytes(buffer[: min(got, _HEAD_ROOM)]).partition(b"\r\n\r\n")
-                if separator:
-                    status, headers = _parsed(head)
-                    start = len(head) + 4
-                    whole = start + _body_length(headers)
-                    if whole > len(buffer):
-                        return Answer(status, headers, memoryview(b"")), False
-                elif got >= _HEAD_ROOM:
-                    raise DeclinedError
-        body = buffer[start:whole]
+        try:
+            while head is None or got < head.whole:
+                try:
+                    count = await _some(sock, buffer[got : got + AT_ONCE], place, length - got, patience)
+                except OSError as error:
+                    raise (BrokenOffError if got else _UnansweredError) from error
+                if not count:
+                    raise BrokenOffError if got else _UnansweredError
+                got += count
+                patience.moved(count)
+                if count == AT_ONCE:
+                    await trio.lowlevel.checkpoint()
+                if head is None:
+                    head = _head_of(buffer[: min(got, _HEAD_ROOM)])
+                    if head is not None and head.whole > len(buffer):
+                        return Answer(head.status, head.headers, memoryview(b"")), False
+        finally:
+            place.leave()
+        body = buffer[head.length : head.whole]
         if len(body) < _WORTH_COPYING or len(body) < length:
             body = memoryview(bytes(body))
-        return Answer(status, headers, body), got == whole and headers.get(b"connection", b"").lower() != b"close"
+        kept = got == head.whole and head.headers.get(b"connection", b"").lower() != b"close"
+        return Answer(head.status, head.headers, body), kept
 
     def _take_idle(self) -> _Connection | None:
         now = trio.current_time()
@@ -257,6 +297,35 @@ async def _send(sock: socket.socket, request: bytes) -> None:
             await trio.lowlevel.wait_writable(sock)
         except OSError as error:
             raise _UnansweredError from error
+
+
+async def _some(sock: socket.socket, room: memoryview, place: "_Place", missing: int, patience: _Patience) -> int:
+    """Receive what is there, once something is, and return how much; 0 at the end of the connection."""
+    while True:
+        await place.take(missing)
+        try:
+            return sock.recv_into(room)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            place.leave()
+            patience.renew()
+            await trio.lowlevel.wait_readable(sock)
+
+
+def _head_of(received: memoryview) -> _Head | None:
+    """Return the head at the start of what was received, if it is whole.
+
+    Raises:
+        DeclinedError: it is longer than there is room for, or the framing is not the plain one.
+        BrokenOffError: it is no answer of HTTP/1.1.
+    """
+    head, separator, _ = bytes(received).partition(b"\r\n\r\n")
+    if not separator:
+        if len(received) >= _HEAD_ROOM:
+            raise DeclinedError
+        return None
+    status, headers = _parsed(head)
+    length = len(head) + 4
+    return _Head(status, headers, length, length + _body_length(headers))
 
 
 def _parsed(head: bytes) -> tuple[int, dict[bytes, bytes]]:

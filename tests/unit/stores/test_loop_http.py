@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+from functools import partial
 
 import pytest
 import trio
@@ -172,6 +173,39 @@ async def test_a_cancelled_exchange_leaves_no_connection_for_the_next(raw_server
         await client.exchange(REQUEST, 3)
     assert bytes((await client.exchange(REQUEST, 3)).body) == b"new"
     assert len(raw_server._connections) == 2
+
+
+async def test_of_large_bodies_side_by_side_each_is_whole_and_none_waits_for_one_that_stands_still(raw_server, client):
+    size = 3 << 20
+    bodies = [bytes([number]) * size for number in range(1, 9)]
+    raw_server.script = [answer(200, bodies[0][:1000], length=size, then="hang"), *map(partial(answer, 200), bodies)]
+    got: list[bytes] = []
+    all_but_one = trio.Event()
+
+    async def fetch() -> None:
+        got.append(bytes((await client.exchange(REQUEST, size)).body))
+        if len(got) == len(bodies):
+            all_but_one.set()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(len(bodies) + 1):
+            nursery.start_soon(fetch)
+        with trio.fail_after(20):
+            await all_but_one.wait()
+        nursery.cancel_scope.cancel()
+    assert sorted(got) == bodies
+
+
+async def test_who_is_cancelled_while_receiving_holds_up_nobody(raw_server, client):
+    size = 3 << 20
+    raw_server.script = [answer(200, bytes(size), pause_s=0.001, piece=64 << 10)]
+    with trio.fail_after(20):
+        for give_up_after_s in (0.001, 0.005, 0.01, 0.02):
+            with trio.move_on_after(give_up_after_s):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(4):
+                        nursery.start_soon(client.exchange, REQUEST, size)
+        assert bytes((await client.exchange(REQUEST, size)).body) == bytes(size)
 
 
 # ---- TLS
