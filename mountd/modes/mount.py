@@ -196,7 +196,7 @@ def _spare_collections() -> None:
 async def _touch_ahead(budget_bytes: int) -> None:
     """Touch what the first reader of a large file will need of memory, as far as that is little of the budget."""
     needed = WindowLimits().largest + KEEP_DELIVERED + SHORT_QUEUE
-    with suppress(MemoryError):
+    with suppress(MemoryError, RuntimeError):  # no memory, or no thread to be had: nothing that a mount needs
         await Lane("heap", 1).run(touch, free_memory(min(needed, budget_bytes // TOUCHED_SHARE)))
 
 
