@@ -119,7 +119,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     Raises:
         MountdError: the store or the kernel refused; the message names the step.
     """
-    reuse_buffers()
+    reused = reuse_buffers()
     options, location = spec.options, spec.location
     _check_apart(spec)
     policy = RetryPolicy(deadline_s=options.request_deadline_s)
@@ -155,7 +155,8 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
 
             def started() -> None:
                 task_status.started(served)
-                nursery.start_soon(_touch_ahead, disk.memory_bytes)
+                if reused:  # else it would be given back at once
+                    nursery.start_soon(_touch_ahead, disk.memory_bytes)
 
             reason = await session.serve(started=started)
             await disk.drain()

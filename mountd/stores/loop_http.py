@@ -101,6 +101,10 @@ class _Patience:
         """Bytes came."""
         self._progress.moved(count)
 
+    def suspend(self) -> None:
+        """Until `renew`, what is waited for is this process itself."""
+        self.scope.deadline = float("inf")
+
     def renew(self) -> None:
         """Something moved, and is waited for again."""
         self.scope.deadline = self._ends_at()
@@ -119,11 +123,13 @@ class _Place:
         self._began = trio.current_time()
         self._has = False
 
-    async def take(self, missing: int) -> None:
+    async def take(self, missing: int, patience: _Patience) -> None:
         """Wait for the place, if it has none; `missing` bytes are yet to come."""
         if self._precedence is not None and not self._has:
+            patience.suspend()  # who has a place has bytes to receive: the line moves
             await self._precedence.take(self._began + missing / DUE_BYTES_PER_S)
             self._has = True
+            patience.renew()
 
     def leave(self) -> None:
         """Leave the place, if it has one."""
@@ -302,7 +308,7 @@ async def _send(sock: socket.socket, request: bytes) -> None:
 async def _some(sock: socket.socket, room: memoryview, place: "_Place", missing: int, patience: _Patience) -> int:
     """Receive what is there, once something is, and return how much; 0 at the end of the connection."""
     while True:
-        await place.take(missing)
+        await place.take(missing, patience)
         try:
             return sock.recv_into(room)
         except (BlockingIOError, ssl.SSLWantReadError):

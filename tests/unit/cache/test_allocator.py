@@ -33,8 +33,6 @@ def numbers(how: str) -> tuple[int, int]:
 @pytest.mark.timeout(120)
 def test_what_was_touched_is_used_without_a_fault() -> None:
     touched, faults = numbers("touched")
-    if not touched:
-        pytest.skip("this kernel cannot touch memory ahead")
     _, otherwise = numbers("as it is")
     pages = 12 * MIB // resource.getpagesize()
     assert touched == 16 * MIB
