@@ -5,8 +5,8 @@ stay (512 MiB of cached bytes took 900 MiB of memory), and a fresh mapping costs
 one heap and no mappings the buffers of a stream are used again and again: 512 MiB of cached bytes take 620 MiB, and a
 cold sequential read gains a fifth. Measured with `scripts/bench`.
 
-Memory that a process has never touched is dear in a virtual machine that gives what is free back to its host: up to 3 ms
-for each MiB, most of what a first read costs. So what one reader needs is touched before anybody reads.
+Memory that a process has never touched is dear in a virtual machine that gives what is free back to its host: up to
+3 ms for each MiB, most of what a first read costs. So what one reader needs is touched before anybody reads.
 """
 
 import ctypes
@@ -36,7 +36,8 @@ def reuse_buffers() -> bool:
         (_M_TRIM_THRESHOLD, _TRIMMED_FROM_BYTES),
         (_M_ARENA_MAX, 1),
     )
-    return all([mallopt(name, value) for name, value in settings])  # each of them, also after one that is refused
+    taken = [mallopt(name, value) for name, value in settings]  # each of them, also after one that is refused
+    return all(taken)
 
 
 def free_memory(count: int) -> memoryview:
