@@ -11,7 +11,7 @@ Takes and gives inode numbers, handle numbers, names as bytes and `Attributes`. 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from itertools import chain
 
 import trio
@@ -38,6 +38,7 @@ from mountd.vfs.handles import DirectoryHandle, FileHandle, HandleTable
 from mountd.vfs.lookahead import LookAhead
 from mountd.vfs.patience import Patience
 from mountd.vfs.refusals import Refusals
+from mountd.vfs.refused_opens import RefusedOpen, RefusedOpens
 
 WHOLE_AT_OPEN = 1 * MIB
 """Files up to this size are fetched whole by `open`: one request for open, read and close together."""
@@ -45,24 +46,10 @@ START_AT_OPEN = 1 * MIB
 """What `open` fetches of larger files: the kernel's largest request, so that the first read never waits again."""
 PINNED_LOOKUPS = 30
 """Tries to find a version that stays long enough to fetch its first bytes, under the operation's deadline."""
-MOST_REFUSED = 10_000
-"""More threads than this do not look up again at the same moment."""
 NOMINAL_BYTES = 1 << 50
 """What `statfs` reports: object stores have no capacity, and installers refuse a file system of size 0."""
 FIRST_ENTRY = 2
 """Directory offsets 0 and 1 are `.` and `..`; entry i of the listing is at i + 2."""
-
-
-class _Refused:
-    """An `open` that was refused, until the same thread opens something."""
-
-    __slots__ = ("name", "parent", "promised")
-
-    def __init__(self, parent: int, name: bytes) -> None:
-        self.parent = parent
-        self.name = name
-        self.promised: FileNode | None = None
-        """The node to open for this caller whatever has become of it meanwhile: its first bytes were just fetched."""
 
 
 class FileSystem:
@@ -93,8 +80,7 @@ class FileSystem:
         self._started_ns = started_ns
         self._ttl_s = ttl_s
         self._handles = HandleTable()
-        self._refused: dict[int, _Refused] = {}
-        """By caller: the last file that could not be opened in the version that was asked for."""
+        self._refused = RefusedOpens()
         self._lookahead = LookAhead(namespace, cache, largest_file=WHOLE_AT_OPEN, request_s=request_s)
         self.patience = Patience(deadline_s, self._heard)
         self.refusals = Refusals()
@@ -108,29 +94,38 @@ class FileSystem:
 
     # ---- names
 
-    async def lookup(self, parent: int, name: bytes, *, caller: int = 0) -> Looked:
-        """Say what `name` stands for; a found one counts as looked up until `forget`.
-
-        `caller` is the thread that waits: a system call of it that `open` has refused looks the name up again here.
-        """
+    def lookup_nowait(self, parent: int, name: bytes, *, caller: int = 0) -> Looked | None:
+        """Return what `lookup` would if that takes no question to the store; else None, and nothing is counted."""
         directory = self._directory(parent)
         if name in (b".", b".."):
             node: Node = directory if name == b"." else directory.parent or directory
             node.lookups += 1
             return Looked(self._attributes(node), self._ttl_s)
         names.check(name)  # also where a complete listing knows that there is none
-        refused = self._refused.get(caller)
-        if refused is not None and (refused.parent, refused.name) == (parent, name):
-            with self._deadline("lookup", name):
-                return await self._lookup_again(directory, refused)
+        if self._refused.of(caller, parent, name) is not None:
+            return None
         answer = self._namespace.settled(directory, name)
-        if answer is None:
-            try:
-                with self._deadline("lookup", name):
-                    answer = await self._namespace.lookup(directory, name)
-            except (DeniedError, UnavailableError) as error:
-                self.refusals.note(directory, name, error)
-                raise
+        return None if answer is None else self._looked(answer)
+
+    async def lookup(self, parent: int, name: bytes, *, caller: int = 0) -> Looked:
+        """Say what `name` stands for; a found one counts as looked up until `forget`.
+
+        `caller` is the thread that waits: a system call of it that `open` has refused looks the name up again here.
+        """
+        looked = self.lookup_nowait(parent, name, caller=caller)
+        if looked is not None:
+            return looked
+        directory = self._directory(parent)
+        refused = self._refused.of(caller, parent, name)
+        if refused is not None:
+            with self.patience.bound("lookup", name):
+                return await self._lookup_again(directory, refused)
+        try:
+            with self.patience.bound("lookup", name):
+                answer = await self._namespace.lookup(directory, name)
+        except (DeniedError, UnavailableError) as error:
+            self.refusals.note(directory, name, error)
+            raise
         return self._looked(answer)
 
     def forget(self, ino: int, count: int) -> None:
@@ -151,7 +146,7 @@ class FileSystem:
         answer.node.lookups += 1
         return Looked(self._attributes(answer.node), answer.valid_s)
 
-    async def _lookup_again(self, directory: DirectoryNode, refused: "_Refused") -> Looked:
+    async def _lookup_again(self, directory: DirectoryNode, refused: RefusedOpen) -> Looked:
         """Look a name up until a version is found whose first bytes can be fetched, and promise to open that one.
 
         The kernel looks up again once and no more: were the next `open` refused too, the caller would see ESTALE.
@@ -179,6 +174,16 @@ class FileSystem:
 
     # ---- files
 
+    def open_nowait(self, ino: int, *, caller: int = 0) -> int | None:
+        """Return what `open` would where the kernel has the file's first bytes and nothing has to be asked; else None.
+
+        Most opens of a second epoch end here.
+        """
+        node = self._node(ino)
+        if not isinstance(node, FileNode) or not node.delivered or caller in self._refused:
+            return None
+        return self._opened(node) if self._namespace.current(node) else None
+
     async def open(self, ino: int, *, caller: int = 0) -> int:
         """Open a file and return a handle; `caller` is the thread that waits.
 
@@ -188,10 +193,9 @@ class FileSystem:
         node = self._node(ino)
         if isinstance(node, DirectoryNode):
             raise IsDirectoryError(f"{node.key}: is a directory")
-        refused = self._refused.pop(caller, None)
+        refused = self._refused.take(caller)
         if refused is not None and refused.promised is node:
-            self._inodes.hold(node)
-            return self._handles.add(FileHandle(node))
+            return self._opened(node)
         try:
             await self._check_current(node)
             return await self._open(node)
@@ -199,9 +203,7 @@ class FileSystem:
             if self._namespace.final:
                 self.refusals.note(node.parent, node.name, error)
                 raise  # another lookup would find no other version
-            if len(self._refused) >= MOST_REFUSED:
-                self._refused.clear()  # of threads that have ended in between
-            self._refused[caller] = _Refused(node.parent.ino, node.name)
+            self._refused.note(caller, node)
             raise
         except MountdError as error:
             self.refusals.note(node.parent, node.name, error)
@@ -213,7 +215,7 @@ class FileSystem:
         if self._ttl_s > 0 and not node.stale:
             answer = self._namespace.settled(node.parent, node.name)
             if answer is None:
-                with self._deadline("open", node.name):
+                with self.patience.bound("open", node.name):
                     answer = await self._namespace.lookup(node.parent, node.name)
             if answer.node is not node:
                 if answer.node is not None:
@@ -224,9 +226,7 @@ class FileSystem:
 
     async def _open(self, node: FileNode) -> int:
         if node.delivered:
-            # The kernel probably has its pages and will not read: most opens of a second epoch end here.
-            self._inodes.hold(node)
-            return self._handles.add(FileHandle(node))
+            return self._opened(node)
         cached = self._acquire(node)
         self._inodes.hold(node)
         try:
@@ -239,6 +239,11 @@ class FileSystem:
             self._let_go(node, cached)
             raise
         return self._handles.add(FileHandle(node, cached))
+
+    def _opened(self, node: FileNode) -> int:
+        """Return a handle of a file that the kernel probably has the pages of and will not read."""
+        self._inodes.hold(node)
+        return self._handles.add(FileHandle(node))
 
     def read_nowait(self, number: int, offset: int, length: int) -> memoryview | bytes | None:
         """Return what `read` would if nothing has to be waited for; None: start fetching, and `read_late` gets it."""
@@ -266,7 +271,7 @@ class FileSystem:
         assert cached is not None, "read_nowait came first"
         stop = min(offset + length, node.size)
         try:
-            with self._deadline("read", node.name):
+            with self.patience.bound("read", node.name):
                 data = await self._cache.collect(cached, offset, stop)
         except (ChangedError, NotFoundError) as error:
             self._namespace.doubt(node)
@@ -307,7 +312,7 @@ class FileSystem:
         if self._ttl_s > 0:  # else only the store's answer to this very open tells its version
             self._lookahead.opening(node, stalled=not here)
         if not here:
-            with self._deadline("open", node.name):
+            with self.patience.bound("open", node.name):
                 await self._cache.warm(cached, 0, stop)
 
     def _acquire(self, node: FileNode) -> CachedObject:
@@ -343,7 +348,7 @@ class FileSystem:
         while one is None and not listing.complete:
             # Nothing is here yet, or names that are gone by now: that is not the end.
             here = max(len(listing), offset - FIRST_ENTRY)
-            with self._deadline("readdir", handle.node.name):
+            with self.patience.bound("readdir", handle.node.name):
                 await listing.wait_until(lambda it, here=here: len(it) > here)  # type: ignore[misc]
             entries = self._entries(handle, listing, here + FIRST_ENTRY)
             one = next(entries, None)
@@ -384,9 +389,6 @@ class FileSystem:
         if not isinstance(node, DirectoryNode):
             raise NotDirectoryError(f"{node.key}: is not a directory")
         return node
-
-    def _deadline(self, operation: str, name: bytes) -> AbstractContextManager[None]:
-        return self.patience.bound(operation, name)
 
     def _heard(self) -> int:
         """Return a number that grows with everything that comes from the store."""
