@@ -27,13 +27,15 @@ IDLE_S = 5.0
 
 
 class _Call(Generic[T]):
-    """One call, from `Lane.run` until its thread is free again."""
+    """One call, from `Lane.run` or `Lane.post` until its thread is free again."""
 
-    __slots__ = ("args", "function", "progress", "result", "task", "token")
+    __slots__ = ("args", "function", "posted", "progress", "result", "task", "token")
 
-    def __init__(self, function: Callable[..., T], args: tuple[object, ...]) -> None:
+    def __init__(self, function: Callable[..., T], args: tuple[object, ...], *, posted: bool = False) -> None:
         self.function = function
         self.args = args
+        self.posted = posted
+        """Nobody waits for it, and it runs all the same."""
         self.progress: Progress = current()
         self.token = trio.lowlevel.current_trio_token()
         self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
@@ -65,18 +67,7 @@ class Lane:
         """Run `call(*args)` in a thread and return its result; waits for a place in the lane first."""
         await trio.lowlevel.checkpoint_if_cancelled()
         made = _Call(call, args)
-        with self._lock:
-            if made.token is not self._token:
-                self._token = made.token
-                self._finished = []  # of a loop that is over, and will not tell them any more
-            self._unfinished += 1
-            if self._unfinished > self._limit:
-                made.progress.waits = True
-            starting = self._threads < min(self._unfinished, self._limit)
-            self._threads += starting
-            self._queue.put(made)
-        if starting:
-            self._start_thread()
+        self._enqueue(made)
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
             made.task = None
@@ -84,6 +75,14 @@ class Lane:
 
         result: T = await trio.lowlevel.wait_task_rescheduled(abort)  # what `_deliver` hands over
         return result
+
+    def post(self, call: Callable[..., None], *args: object) -> None:
+        """Run `call(*args)` in a thread. Nobody waits for it, or hears what it raises.
+
+        Raises:
+            RuntimeError: no thread can be had; it will not run.
+        """
+        self._enqueue(_Call(call, args, posted=True))
 
     @property
     def limit(self) -> int:
@@ -95,12 +94,29 @@ class Lane:
         """How many calls run now."""
         return min(self._unfinished, self._limit)
 
-    def _start_thread(self) -> None:
+    def _enqueue(self, made: _Call[Any]) -> None:
+        with self._lock:
+            if made.token is not self._token:
+                self._token = made.token
+                self._finished = []  # of a loop that is over, and will not tell them any more
+            self._unfinished += 1
+            if self._unfinished > self._limit and not made.posted:
+                made.progress.waits = True
+            starting = self._threads < min(self._unfinished, self._limit)
+            self._threads += starting
+            self._queue.put(made)
+        if starting:
+            self._start_thread(made)
+
+    def _start_thread(self, made: _Call[Any]) -> None:
         try:
             threading.Thread(target=self._work, name=f"mountd {self.name}", daemon=True).start()
-        except BaseException:
+        except RuntimeError:  # no more threads to be had
             with self._lock:
                 self._threads -= 1
+                if self._threads:
+                    return  # they will come to it
+                made.posted, made.task = False, None  # whoever finds it one day leaves it alone
             raise
 
     # ---- in threads
@@ -115,13 +131,13 @@ class Lane:
                         self._threads -= 1
                         return
                 continue
-            if call.task is not None:  # whoever is cancelled while waiting for a place never runs
+            if call.posted or call.task is not None:  # whoever is cancelled while waiting for a place never runs
                 set_current(call.progress)
                 call.progress.begin()
                 call.result = outcome.capture(call.function, *call.args)
             with self._lock:
                 self._unfinished -= 1
-                current = call.token is self._token
+                current = call.token is self._token and not call.posted
                 waking = current and not self._finished
                 if current:
                     self._finished.append(call)

@@ -62,6 +62,9 @@ def mount(
     request_deadline: Annotated[
         str | None, _option("--request-deadline", "T", "A request without progress for so long ends in EIO.")
     ] = None,
+    fuse_engine: Annotated[
+        str | None, _option("--fuse-engine", "direct|libfuse", "Who answers the kernel's requests.")
+    ] = None,
     options: Annotated[
         list[str] | None, _option("-o", "KEY=VALUE,…", "Any option; `-o k=v` is the same as `--k v`.")
     ] = None,
@@ -90,6 +93,7 @@ def mount(
         "file_mode": file_mode,
         "dir_mode": dir_mode,
         "request_deadline": request_deadline,
+        "fuse_engine": fuse_engine,
     }
     spec = _spec(source, mountpoint, name, flags, options or [], workspace)
     if foreground:

@@ -32,3 +32,5 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     allow_other: bool = False
     request_deadline_s: float = 60.0
     """A request without progress for this long ends in EIO."""
+    fuse_engine: str = "direct"
+    """direct or libfuse: who answers the kernel's requests."""

@@ -26,6 +26,13 @@ def parse_mode(text: str) -> str:
     return text
 
 
+def parse_fuse_engine(text: str) -> str:
+    """Return the engine `text` names."""
+    if text not in {"direct", "libfuse"}:
+        raise ValueError(f"{text!r} is not an engine; use direct or libfuse")
+    return text
+
+
 def parse_memory(text: str) -> int:
     """Return bytes, enough to serve a read."""
     size = parse_size(text)

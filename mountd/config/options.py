@@ -16,6 +16,7 @@ from mountd.config.option_values import (
     parse_dataset_memory,
     parse_deadline,
     parse_directory,
+    parse_fuse_engine,
     parse_memory,
     parse_milliseconds,
     parse_mode,
@@ -215,6 +216,15 @@ OPTIONS: tuple[Option, ...] = (
         default_text="`60s`",
         unit="duration in s",
         doc="A request without progress for this long ends in EIO.",
+    ),
+    Option(
+        key="fuse_engine",
+        field="fuse_engine",
+        parse=parse_fuse_engine,
+        default=lambda _: "direct",
+        default_text="`direct`",
+        unit="`direct`, `libfuse`",
+        doc="Who answers the kernel's requests. `libfuse` is slower: for kernels on which `direct` will not do.",
     ),
 )
 

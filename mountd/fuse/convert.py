@@ -2,10 +2,13 @@
 
 import errno
 import stat
+import struct
+from typing import NamedTuple
 
 import pyfuse3
 
 from mountd.errors import MountdError
+from mountd.fuse import protocol
 from mountd.vfs.attributes import Attributes
 
 FOREVER_S = 86400.0
@@ -16,14 +19,82 @@ FILE_BLOCK = 4096
 """st_blksize of files: Python's buffered files read in units of it, and a random reader pays for every byte."""
 
 
-class AttributeMaker:
-    """Makes `pyfuse3.EntryAttributes` with the mount's owner and modes."""
+_WHOLE = (1 << 64) - 1
+_ENTRY = struct.Struct(protocol.ENTRY_OUT.format + protocol.ATTR.format[1:])
+_LISTED = struct.Struct(_ENTRY.format + protocol.DIRENT.format[1:])
+_SECOND_NS = 1_000_000_000
 
-    def __init__(self, *, uid: int, gid: int, file_mode: int, dir_mode: int) -> None:
-        self._uid = uid
-        self._gid = gid
-        self._file_mode = stat.S_IFREG | file_mode
-        self._dir_mode = stat.S_IFDIR | dir_mode
+
+class Ownership(NamedTuple):
+    """What everything in a mount has in common."""
+
+    uid: int
+    gid: int
+    file_mode: int
+    """Permissions."""
+    dir_mode: int
+    """Permissions."""
+
+
+class AttributePacker:
+    """Packs attributes as the protocol has them."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        uid, gid, file_mode, dir_mode = ownership
+        # mode, nlink, uid, gid, rdev, blksize, flags
+        self._of_file = (stat.S_IFREG | file_mode, 1, uid, gid, 0, FILE_BLOCK, 0)
+        self._of_directory = (stat.S_IFDIR | dir_mode, 2, uid, gid, 0, DIRECTORY_BLOCK, 0)
+
+    def attributes(self, attributes: Attributes) -> bytes:
+        """Return ATTR_OUT and ATTR."""
+        return protocol.ATTR_OUT.pack(int(FOREVER_S), 0) + protocol.ATTR.pack(*self._attr(attributes))
+
+    def entry(self, attributes: Attributes, valid_s: float) -> bytes:
+        """Return ENTRY_OUT and ATTR; the name is good for `valid_s` seconds."""
+        seconds, nanoseconds = _split(valid_s)
+        return _ENTRY.pack(attributes.ino, 0, seconds, int(FOREVER_S), nanoseconds, 0, *self._attr(attributes))
+
+    def absent(self, valid_s: float) -> bytes:
+        """Return a negative entry, which the kernel keeps for `valid_s` seconds."""
+        seconds, nanoseconds = _split(valid_s)
+        return protocol.ENTRY_OUT.pack(0, 0, seconds, 0, nanoseconds, 0) + bytes(protocol.ATTR.size)
+
+    def listed(self, name: bytes, attributes: Attributes, valid_s: float, next_offset: int) -> bytes:
+        """Return an entry of READDIRPLUS."""
+        seconds, nanoseconds = _split(valid_s)
+        ino, kind = attributes.ino, stat.S_IFDIR if attributes.is_directory else stat.S_IFREG
+        head = _LISTED.pack(
+            *(ino, 0, seconds, int(FOREVER_S), nanoseconds, 0, *self._attr(attributes)),
+            *(ino, next_offset, len(name), kind >> 12),
+        )  # fmt: skip
+        return head + name + bytes(-len(name) % 8)
+
+    def _attr(self, attributes: Attributes) -> tuple[int, ...]:
+        ino, is_directory, size, mtime_ns = attributes
+        seconds, nanoseconds = divmod(mtime_ns, _SECOND_NS)
+        seconds &= _WHOLE  # before 1970 the kernel reads it as a negative number
+        times = (seconds, seconds, seconds, nanoseconds, nanoseconds, nanoseconds)
+        if is_directory:
+            return (ino, 0, 0, *times, *self._of_directory)
+        return (ino, size, (size + 511) // 512, *times, *self._of_file)
+
+
+def _split(valid_s: float) -> tuple[int, int]:
+    """Return whole seconds and nanoseconds."""
+    if valid_s >= FOREVER_S:
+        return int(FOREVER_S), 0
+    seconds = int(valid_s)
+    return seconds, int((valid_s - seconds) * _SECOND_NS)
+
+
+class AttributeMaker:
+    """Makes `pyfuse3.EntryAttributes`."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._uid = ownership.uid
+        self._gid = ownership.gid
+        self._file_mode = stat.S_IFREG | ownership.file_mode
+        self._dir_mode = stat.S_IFDIR | ownership.dir_mode
 
     def entry(self, attributes: Attributes, valid_s: float) -> pyfuse3.EntryAttributes:
         """Return the attributes; the name is good for `valid_s` seconds."""

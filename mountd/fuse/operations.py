@@ -1,7 +1,6 @@
-"""The kernel's requests, translated and handed to the file system; nothing is decided here.
+"""The kernel's requests as pyfuse3 has them, translated and handed to the file system; nothing is decided here.
 
-No exception may leave a handler but `FUSEError`: any other would end the session and leave every program with
-ENOTCONN. Whatever is not expected becomes EIO, a log line with its traceback, and a count.
+No exception may leave a handler but `FUSEError`: any other would end the session.
 """
 
 import errno
@@ -14,10 +13,8 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
-from mountd.errors import MountdError
-from mountd.fuse.complaints import Complaints
-from mountd.fuse.convert import FOREVER_S, AttributeMaker, to_errno
-from mountd.observe.logs import get_logger
+from mountd.fuse.convert import FOREVER_S, AttributeMaker
+from mountd.fuse.failures import Failures
 from mountd.vfs.filesystem import FileSystem
 
 P = ParamSpec("P")
@@ -28,13 +25,7 @@ CHANGES = (
     *("rmdir", "setattr", "setxattr", "symlink", "unlink", "write"),
 )
 """The requests that the kernel itself refuses, until somebody remounts the file system writable."""
-ANSWERS = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ESTALE, errno.EROFS, errno.EINVAL}
-)
-"""What a file system says every day; any other errno means that something is wrong, and is worth a line in the log."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
-
-log = get_logger("mountd.fuse")
 
 
 def handler(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -47,14 +38,8 @@ def handler(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Corou
         except pyfuse3.FUSEError:
             raise
         except Exception as error:
-            number = to_errno(error)
             operations: Operations = args[0]  # type: ignore[assignment] # methods only
-            if not isinstance(error, MountdError):
-                operations.unexpected_errors += 1
-                operations.complaints.broken(operation.__name__, error)
-            elif number not in ANSWERS:
-                operations.complaints.failed(operation.__name__, error.message)
-            raise pyfuse3.FUSEError(number) from error
+            raise pyfuse3.FUSEError(operations.failures.errno_of(operation.__name__.strip("_"), error)) from error
 
     return guarded
 
@@ -65,17 +50,17 @@ class Operations(pyfuse3.Operations):
     Args:
         filesystem: does the work.
         attributes: makes the kernel's attributes.
+        failures: say what to answer to what went wrong.
     """
 
     supports_dot_lookup = True
     enable_writeback_cache = False
 
-    def __init__(self, filesystem: FileSystem, attributes: AttributeMaker) -> None:
+    def __init__(self, filesystem: FileSystem, attributes: AttributeMaker, failures: Failures) -> None:
         super().__init__()
         self._fs = filesystem
         self._attributes = attributes
-        self.complaints = Complaints(log)
-        self.unexpected_errors = 0
+        self.failures = failures
         self.initialised = trio.Event()
         """Set as INIT, the first request of all, is being answered; who waits for it runs when it has been."""
 

@@ -1,7 +1,12 @@
-"""One pyfuse3 session: mount, serve, unmount. pyfuse3 keeps its session in module globals: one for each process."""
+"""One session: mount, serve, unmount.
+
+pyfuse3 mounts and unmounts, and keeps its session in module globals: one for each process. An engine answers the
+requests in between.
+"""
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from typing import Protocol
 from urllib.parse import quote
 
 import pyfuse3
@@ -9,33 +14,66 @@ import trio
 
 from mountd.errors import SetupError
 from mountd.fuse import mount_table
-from mountd.fuse.fastpath import FastPath, fuse_descriptors
-from mountd.fuse.interrupts import regular_interrupts
+from mountd.fuse.convert import AttributeMaker, AttributePacker, Ownership
+from mountd.fuse.direct import DirectEngine
+from mountd.fuse.failures import Failures
+from mountd.fuse.fastpath import fuse_descriptors
+from mountd.fuse.libfuse import LibfuseEngine
 from mountd.fuse.mount_table import MountEntry
 from mountd.fuse.operations import Operations
-from mountd.fuse.tuning import tune
+from mountd.fuse.tuning import CONGESTION, MAX_BACKGROUND, tune
 from mountd.observe.logs import get_logger
+from mountd.vfs.filesystem import FileSystem
 
 log = get_logger("mountd.fuse")
 
-TASKS = 4000
-"""Requests worked on at once. A request that waits for storage holds its task to its end, so this must be more than the
-jobs of a node have threads; each costs a megabyte of address space, of which two pages are touched."""
-IDLE_TASKS = 10
-"""pyfuse3's tasks beyond these end when they have nothing to do."""
 FINISH_S = 5.0
 """How long requests under way may take to end once the session is to stop."""
-
-
 LONGEST_SOURCE = 1000
 """Characters of the source that the mount table shows; the kernel takes one page of options in all."""
 
 
-class Session:
-    """The session of this process."""
+class Engine(Protocol):
+    """What answers the requests of a session."""
 
-    def __init__(self, operations: Operations, mountpoint: str, *, source: str, allow_other: bool) -> None:
-        self._operations = operations
+    @property
+    def initialised(self) -> trio.Event:
+        """Set when the first request of all has been answered, as soon as others can run."""
+
+    def request_stop(self) -> None:
+        """Make `serve` return when the requests under way are answered."""
+
+    async def serve(self) -> None:
+        """Answer requests until the kernel ends the session, or `request_stop`."""
+
+
+class Session:
+    """The session of this process.
+
+    Args:
+        filesystem: does the work.
+        ownership: of everything in the mount.
+        mountpoint: an absolute path.
+        source: what the mount table shows.
+        allow_other: other users may use the mount.
+        direct: answer requests ourselves; else libfuse does.
+    """
+
+    def __init__(
+        self,
+        filesystem: FileSystem,
+        ownership: Ownership,
+        mountpoint: str,
+        *,
+        source: str,
+        allow_other: bool,
+        direct: bool = True,
+    ) -> None:
+        self._filesystem = filesystem
+        self._attributes = AttributePacker(ownership)
+        self.failures = Failures()
+        self._operations = Operations(filesystem, AttributeMaker(ownership), self.failures)
+        self._direct = direct
         self._mountpoint = mountpoint
         self._options = set(pyfuse3.default_options)
         self._options |= {f"fsname={_shown_as(source)}", "subtype=mountd", "ro"}
@@ -56,7 +94,7 @@ class Session:
         Calls `started` when the mount is in the mount table, tuned, and requests are being answered.
 
         Raises:
-            SetupError: the kernel refused the mount.
+            SetupError: the kernel refused the mount, or speaks another protocol.
         """
         before = fuse_descriptors()
         try:
@@ -69,13 +107,12 @@ class Session:
         with ExitStack() as ending:
             ending.callback(self._close)
             self._mounted = mount_table.mount_at(self._mountpoint)
-            ending.callback(self._fast_path(fuse_descriptors() - before))
-            ending.enter_context(regular_interrupts())
+            engine = self._engine(fuse_descriptors() - before)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._end_on_request, nursery.cancel_scope)
-                nursery.start_soon(self._tune, started)
+                nursery.start_soon(self._end_on_request, engine, nursery.cancel_scope)
+                nursery.start_soon(self._tune, engine, started)
                 # A session that fails here leaves by an exception: the supervisor sees the worker end and mends it.
-                await pyfuse3.main(min_tasks=IDLE_TASKS, max_tasks=TASKS)
+                await engine.serve()
                 nursery.cancel_scope.cancel()
         return "stopped" if self._stop.is_set() else "unmounted"
 
@@ -86,27 +123,30 @@ class Session:
         with suppress(RuntimeError):
             pyfuse3.close(unmount=ours)
 
-    def _fast_path(self, descriptors: set[int]) -> Callable[[], None]:
-        """Install the fast path and return what removes it."""
-        if len(descriptors) != 1:
-            log.warning("fast path off", reason=f"{len(descriptors)} descriptors of /dev/fuse")
-            return lambda: None
-        fast = FastPath(descriptors.pop())
-        if not fast.available:
-            log.warning("fast path off", reason="this pyfuse3 has no such hook")
-        fast.install()
-        return fast.remove
+    def _engine(self, descriptors: set[int]) -> Engine:
+        if self._direct and len(descriptors) == 1:
+            return DirectEngine(
+                descriptors.pop(),
+                self._filesystem,
+                self._attributes,
+                self.failures,
+                max_background=MAX_BACKGROUND,
+                congestion=CONGESTION,
+            )
+        if self._direct:
+            log.warning("libfuse answers requests", reason=f"{len(descriptors)} descriptors of /dev/fuse")
+        return LibfuseEngine(descriptors, self._operations)
 
-    async def _tune(self, started: Callable[[], None]) -> None:
-        await self._operations.initialised.wait()  # the kernel sets its limits anew when INIT is answered
-        self.tuning = tune(self._mounted)
+    async def _tune(self, engine: Engine, started: Callable[[], None]) -> None:
+        await engine.initialised.wait()  # the kernel sets its limits anew when INIT is answered
+        self.tuning = tune(self._mounted, background_set=isinstance(engine, DirectEngine))
         for setting, outcome in self.tuning.items():
             log.info("kernel setting", setting=setting, outcome=outcome)
         started()
 
-    async def _end_on_request(self, serving: trio.CancelScope) -> None:
+    async def _end_on_request(self, engine: Engine, serving: trio.CancelScope) -> None:
         await self._stop.wait()
-        pyfuse3.terminate()
+        engine.request_stop()
         await trio.sleep(FINISH_S)
         log.warning("requests under way were cut off", after_s=FINISH_S)
         serving.cancel()

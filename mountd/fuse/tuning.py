@@ -1,8 +1,7 @@
 """What the kernel lets its administrator set for a mount after it is made.
 
-pyfuse3 can ask for none of it at mount time (INIT is libfuse's). Read-ahead is written through sysfs, the number of
-requests under way through fusectl; both need root. A refusal is no error: the mount works, slower, and `status` says
-so.
+Read-ahead is written through sysfs, which needs root. So is, through fusectl, the number of requests under way where
+INIT was libfuse's, which cannot ask for it. A refusal is no error: the mount works, slower, and `status` says so.
 """
 
 from collections.abc import Callable
@@ -24,15 +23,19 @@ CONGESTION = MAX_BACKGROUND * 3 // 4
 BDI = Path("/sys/class/bdi")
 
 
-def tune(entry: MountEntry | None) -> dict[str, str]:
-    """Raise the limits of the mount `entry`; return what was set or why not, for people."""
+def tune(entry: MountEntry | None, *, background_set: bool) -> dict[str, str]:
+    """Raise the limits of the mount `entry`; return what was set or why not, for people.
+
+    `background_set`: INIT has told the kernel how many requests may be under way.
+    """
     if entry is None:
         return {"read-ahead": "kernel default: the mount is not in the mount table"}
     minor = int(entry.device.partition(":")[2])
     read_ahead = BDI / entry.device / "read_ahead_kb"
+    background = f"{MAX_BACKGROUND} requests"
     return {
         "read-ahead": _attempt(lambda: read_ahead.write_text(str(READ_AHEAD_KIB), "ascii"), f"{READ_AHEAD_KIB} KiB"),
-        "max_background": _attempt(partial(_set_background, minor), f"{MAX_BACKGROUND} requests"),
+        "max_background": background if background_set else _attempt(partial(_set_background, minor), background),
     }
 
 

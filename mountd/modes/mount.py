@@ -17,8 +17,7 @@ from mountd.cache.readahead import WindowLimits
 from mountd.cache.version import Fetch, ObjectVersion
 from mountd.catalog.model import LocalSpec
 from mountd.errors import ChangedError, UsageError
-from mountd.fuse.convert import AttributeMaker
-from mountd.fuse.operations import Operations
+from mountd.fuse.convert import Ownership
 from mountd.fuse.session import Session
 from mountd.modes.datasets import open_place
 from mountd.modes.disk import MountDisk, open_disk
@@ -56,7 +55,6 @@ class ServedMount:
         namespace: Tree,
         cache: BlockCache,
         filesystem: FileSystem,
-        operations: Operations,
         session: Session,
         disk: MountDisk,
         single_file: str | None,
@@ -68,7 +66,6 @@ class ServedMount:
         self._namespace = namespace
         self._cache = cache
         self._filesystem = filesystem
-        self._operations = operations
         self._session = session
         self._single_file = single_file
 
@@ -90,7 +87,7 @@ class ServedMount:
             inodes=len(self._namespace.inodes),
             open_handles=self._filesystem.open_handles,
             changed_objects=self._namespace.inodes.changed_objects,
-            handler_errors=self._operations.unexpected_errors,
+            handler_errors=self._session.failures.unexpected,
             hidden_names=self._namespace.hidden_names,
             waiting_for=self._store.slow_now(),
             refused=self._filesystem.refusals.latest_first(),
@@ -142,16 +139,19 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
                 request_s=lambda: guarded.shortest_read.value_s,
             )
             guarded.on_progress(filesystem.patience.put_off)
-            attributes = AttributeMaker(
-                uid=options.uid, gid=options.gid, file_mode=options.file_mode, dir_mode=options.dir_mode
-            )
-            operations = Operations(filesystem, attributes)
             _spare_collections()
-            session = Session(operations, spec.mountpoint, source=location.source, allow_other=options.allow_other)
+            session = Session(
+                filesystem,
+                Ownership(options.uid, options.gid, options.file_mode, options.dir_mode),
+                spec.mountpoint,
+                source=location.source,
+                allow_other=options.allow_other,
+                direct=options.fuse_engine == "direct",
+            )
             single_file = listing.single_file if listing else None
             if isinstance(store, SingleObjectStore):
                 single_file = store.shown
-            served = ServedMount(spec, guarded, namespace, cache, filesystem, operations, session, disk, single_file)
+            served = ServedMount(spec, guarded, namespace, cache, filesystem, session, disk, single_file)
 
             def started() -> None:
                 task_status.started(served)

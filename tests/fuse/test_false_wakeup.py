@@ -13,7 +13,7 @@ pytestmark = pytest.mark.fuse
 
 def test_a_false_alarm_does_not_stop_what_is_under_way(serve):
     """The read of /dev/fuse then waits, and with it the loop, although an answer is due; nobody else asks anything."""
-    server = serve({"file": b"content"})
+    server = serve({"file": b"content"}, engine="libfuse")
     os.listdir(server.path)
     server.fault(method="read", delay_s=1.0)
     outcome = []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 MIB = 1 << 20
 
@@ -43,11 +43,11 @@ def test_an_exception_in_a_handler_is_eio_and_the_mount_lives(serve, method, err
     assert os.listdir(server.path / "dir") == ["inner"]
 
 
-@pytest.mark.parametrize("method", ["release", "_forget"])
+@pytest.mark.parametrize("method", ["release", "forget"])
 def test_an_exception_where_no_reply_can_carry_an_error(serve, method):
     server = serve({"file": b"content", "other": b"y"}, ttl_s=0)
     server.expect_log("handler failed")
-    server.call("break_filesystem", method=method.strip("_"))
+    server.call("break_filesystem", method=method)
     for index in range(5):
         (server.path / "file").read_bytes()
         server.set("file", b"changed %d" % index)  # the inode of the old version is forgotten

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = [
+    pytest.mark.both_engines,
     pytest.mark.fuse,
     pytest.mark.skipif(os.geteuid() != 0, reason="drops the kernel's caches"),
 ]

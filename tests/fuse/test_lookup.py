@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 
 def test_a_name_in_an_unlisted_directory_costs_two_questions(serve):

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.versioned_content import versioned
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZES = [0, 1, 511, 4095, 4096, 4097, 64 * KIB, 256 * KIB + 1, MIB - 1, MIB, MIB + 1, 3 * MIB + 123]

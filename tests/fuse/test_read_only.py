@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 OBJECTS = {"file": b"content", "dir/inner": b"inner"}

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 

@@ -14,7 +14,7 @@ import pytest
 from mountd.errors import BusyError
 from mountd.fuse import mount_table
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 MIB = 1 << 20
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="umount(8) is for root")
@@ -180,7 +180,7 @@ def test_a_mount_that_the_kernel_refuses_is_one_clear_error(serve, tmp_path):
 
 
 def test_without_the_private_hook_of_pyfuse3_it_serves_all_the_same(serve):
-    server = serve({"file": b"content", "big": 8 * MIB}, without_hook=True)
+    server = serve({"file": b"content", "big": 8 * MIB}, without_hook=True, engine="libfuse")
     server.expect_log("fast path off")
     assert sorted(os.listdir(server.path)) == ["big", "file"]
     assert (server.path / "big").read_bytes() == bytes(8 * MIB)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 CONTENT = b"x" * 1234567
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")

@@ -8,7 +8,7 @@ import pytest
 
 from mountd.fuse import mount_table
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from tests.support.fuse_server import Patience
 from tests.support.versioned_content import version_of, versioned
 
-pytestmark = pytest.mark.fuse
+pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 KIB, MIB = 1 << 10, 1 << 20
 SMALL, LARGE = 100 * KIB, 6 * MIB

@@ -315,13 +315,25 @@ def fuse_launcher():
     launcher.close()
 
 
+def pytest_generate_tests(metafunc):
+    """Run what is marked so with both engines."""
+    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_engines"):
+        metafunc.parametrize("engine", ["direct", "libfuse"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def engine(request):
+    """Who answers the kernel."""
+    return getattr(request, "param", "direct")
+
+
 @pytest.fixture
-def serve(fuse_launcher, tmp_path):
+def serve(fuse_launcher, engine, tmp_path):
     """Return a function that starts a `FuseServer`; all of them are closed and checked after the test."""
     started = []
 
     def start(objects=None, **options):
-        server = FuseServer(fuse_launcher, tmp_path / f"server{len(started)}", objects, **options)
+        server = FuseServer(fuse_launcher, tmp_path / f"server{len(started)}", objects, **{"engine": engine} | options)
         started.append(server)
         return server
 
@@ -330,11 +342,12 @@ def serve(fuse_launcher, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def serve_module(fuse_launcher, tmp_path_factory):
+def serve_module(fuse_launcher, engine, tmp_path_factory):
     """Return a function like `serve` whose mounts live as long as the module's tests."""
     started = []
 
     def start(objects=None, **options):
+        options = {"engine": engine} | options
         server = FuseServer(fuse_launcher, tmp_path_factory.mktemp("fuse") / "server", objects, **options)
         started.append(server)
         return server

@@ -26,8 +26,7 @@ from mountd.aio.retry import RetryPolicy
 from mountd.cache.block_cache import BlockCache
 from mountd.errors import MountdError
 from mountd.fuse import fastpath
-from mountd.fuse.convert import AttributeMaker
-from mountd.fuse.operations import Operations
+from mountd.fuse.convert import Ownership
 from mountd.fuse.session import Session
 from mountd.observe import logs
 from mountd.stores.guarded import GuardedStore
@@ -118,15 +117,13 @@ class Server:
             deadline_s=deadline_s + DEADLINE_MARGIN_S,
             ttl_s=ttl_s,
         )
-        attributes = AttributeMaker(
-            uid=uid, gid=gid, file_mode=options.get("file_mode", 0o644), dir_mode=options.get("dir_mode", 0o755)
-        )
-        self.operations = Operations(self.filesystem, attributes)
         self.session = Session(
-            self.operations,
+            self.filesystem,
+            Ownership(uid, gid, options.get("file_mode", 0o644), options.get("dir_mode", 0o755)),
             mountpoint,
             source=options.get("source", "memory"),
             allow_other=options.get("allow_other", False),
+            direct=options["engine"] == "direct",
         )
         self._replacing = {}
 
@@ -209,7 +206,7 @@ class Server:
             "bytes_fetched": self.cache.counters.bytes_fetched,
             "inodes": len(self.namespace.inodes),
             "handles": self.filesystem.open_handles,
-            "handler_errors": self.operations.unexpected_errors,
+            "handler_errors": self.session.failures.unexpected,
             "hidden_names": self.namespace.hidden_names,
             "changed_objects": self.namespace.inodes.changed_objects,
             "memory_used": budget.used,

@@ -29,6 +29,7 @@ EXAMPLES = {
     "dir_mode": ("711", 0o711),
     "allow_other": ("true", True),
     "request_deadline": ("90", 90.0),
+    "fuse_engine": ("libfuse", "libfuse"),
 }
 
 
@@ -49,6 +50,7 @@ def test_defaults():
         dir_mode=0o755,
         allow_other=False,
         request_deadline_s=60.0,
+        fuse_engine="direct",
     )
 
 
@@ -160,6 +162,7 @@ class TestValues:
             ("file_mode", "4755", "octal"),
             ("allow_other", "maybe", "neither true nor false"),
             ("request_deadline", "0", "between 1s and 1d"),
+            ("fuse_engine", "pyfuse3", "use direct or libfuse"),
             ("cache_dir", "", "must name a directory"),
         ],
     )

@@ -7,10 +7,11 @@ import pytest
 
 from mountd import errors
 from mountd.errors import MountdError
-from mountd.fuse.convert import FOREVER_S, AttributeMaker, to_errno
+from mountd.fuse.convert import FOREVER_S, AttributeMaker, Ownership, to_errno
 from mountd.vfs.attributes import Attributes
 
-MAKER = AttributeMaker(uid=12, gid=34, file_mode=0o640, dir_mode=0o750)
+OWNERSHIP = Ownership(uid=12, gid=34, file_mode=0o640, dir_mode=0o750)
+MAKER = AttributeMaker(OWNERSHIP)
 ALL_ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MountdError)]
 
 

@@ -7,16 +7,17 @@ import pytest
 import trio
 
 from mountd.errors import DeadlineError, DeniedError, NotFoundError, StaleHandleError
-from mountd.fuse import complaints, operations
-from mountd.fuse.convert import AttributeMaker
+from mountd.fuse import complaints, failures
+from mountd.fuse.convert import AttributeMaker, Ownership
+from mountd.fuse.failures import Failures
 from mountd.fuse.operations import CHANGES, Operations, handler
 
-MAKER = AttributeMaker(uid=0, gid=0, file_mode=0o644, dir_mode=0o755)
+MAKER = AttributeMaker(Ownership(uid=0, gid=0, file_mode=0o644, dir_mode=0o755))
 
 
 class Handlers(Operations):
     def __init__(self, error):
-        super().__init__(None, MAKER)
+        super().__init__(None, MAKER, Failures())
         self.error = error
 
     @handler
@@ -33,7 +34,7 @@ def lines(monkeypatch):
         def __getattr__(self, level):
             return lambda event, **more: found.append((level, event, more))
 
-    monkeypatch.setattr(operations, "log", Log())
+    monkeypatch.setattr(failures, "log", Log())
     return found
 
 
@@ -52,7 +53,7 @@ async def test_errors_meant_for_the_caller(error, expected, lines):
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await handlers.statfs(None)
     assert caught.value.errno == expected
-    assert handlers.unexpected_errors == 0
+    assert handlers.failures.unexpected == 0
     if expected in {errno.EIO, errno.EACCES}:
         assert lines == [("warning", "request failed", {"operation": "statfs", "why": str(error)})]
     else:
@@ -77,7 +78,7 @@ async def test_everything_else_is_eio_counted_and_logged(error, lines):
     with pytest.raises(pyfuse3.FUSEError) as caught:
         await handlers.statfs(None)
     assert caught.value.errno == errno.EIO
-    assert handlers.unexpected_errors == 1
+    assert handlers.failures.unexpected == 1
     assert lines == [("error", "handler failed", {"operation": "statfs", "exc_info": error})]
 
 
@@ -101,14 +102,14 @@ async def test_cancellation_is_nobody_s_error():
             await trio.sleep_forever()
 
     with trio.move_on_after(0) as scope:
-        await Waiting(None, MAKER).statfs(None)
+        await Waiting(None, MAKER, Failures()).statfs(None)
     assert scope.cancelled_caught
 
 
 @pytest.mark.parametrize("change", CHANGES)
 async def test_every_change_is_refused(change):
     with pytest.raises(pyfuse3.FUSEError) as caught:
-        await getattr(Operations(None, MAKER), change)(1, b"name", 0, None)
+        await getattr(Operations(None, MAKER, Failures()), change)(1, b"name", 0, None)
     assert caught.value.errno == errno.EROFS
 
 

@@ -25,14 +25,16 @@ def sysfs(tmp_path, monkeypatch):
 
 
 def test_both_are_raised_and_said_so(sysfs):
-    assert tuning.tune(ENTRY) == {"read-ahead": "4096 KiB", "max_background": "64 requests"}
+    assert tuning.tune(ENTRY, background_set=False) == {"read-ahead": "4096 KiB", "max_background": "64 requests"}
     assert (sysfs / "bdi/0:77/read_ahead_kb").read_text() == "4096"
     assert (sysfs / "connections/77/max_background").read_text() == "64"
     assert (sysfs / "connections/77/congestion_threshold").read_text() == "48"
 
 
 def test_a_mount_that_is_not_in_the_table():
-    assert tuning.tune(None) == {"read-ahead": "kernel default: the mount is not in the mount table"}
+    assert tuning.tune(None, background_set=False) == {
+        "read-ahead": "kernel default: the mount is not in the mount table"
+    }
 
 
 def test_what_is_not_reachable_is_said_in_one_line(sysfs, monkeypatch):
@@ -43,7 +45,7 @@ def test_what_is_not_reachable_is_said_in_one_line(sysfs, monkeypatch):
     (sysfs / "bdi/0:77/read_ahead_kb").unlink()
     (sysfs / "bdi/0:77").rmdir()
     (sysfs / "connections/77/max_background").unlink()
-    assert tuning.tune(ENTRY) == {
+    assert tuning.tune(ENTRY, background_set=False) == {
         "read-ahead": "kernel default: No such file or directory",
         "max_background": "kernel default: Operation not permitted",
     }
@@ -53,7 +55,7 @@ def test_a_value_that_the_kernel_refuses(sysfs, monkeypatch):
     monkeypatch.setattr(tuning, "BDI", sysfs / "missing")
     (sysfs / "connections/77/congestion_threshold").unlink()
     (sysfs / "connections/77/congestion_threshold").mkdir()
-    outcome = tuning.tune(ENTRY)
+    outcome = tuning.tune(ENTRY, background_set=False)
     assert outcome["max_background"] == "kernel default: Is a directory"
     assert outcome["read-ahead"].startswith("kernel default: ")
 

@@ -1,0 +1,94 @@
+"""The descriptor of a session: requests come out of it, replies go into it.
+
+It does not block: a request whose sender was killed in the last moment holds nobody up. Large replies are written by
+a thread: that is a copy of their bytes without the interpreter's lock, while the loop receives what comes next.
+"""
+
+import errno
+import os
+from contextlib import suppress
+
+import trio
+
+from mountd.aio.threads import Lane
+from mountd.fuse import protocol
+from mountd.observe.logs import get_logger
+from mountd.units import KIB
+
+log = get_logger("mountd.fuse")
+
+IN_THREAD = 256 * KIB
+"""Bytes from which on a reply is worth a thread."""
+GONE = frozenset({errno.ENODEV, errno.ECONNABORTED})
+"""Nobody will send or take anything any more: it was unmounted, or the connection was aborted."""
+TAKEN_BACK = frozenset({errno.EINTR, errno.ENOENT})
+"""A request was there and is not any more."""
+
+
+class Channel:
+    """One session's.
+
+    Args:
+        descriptor: of `/dev/fuse`, or anything that hands over one request for each read; it stays the caller's. From
+            now on it does not block.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+        os.set_blocking(self._descriptor, False)
+        self.request = bytearray(protocol.REQUEST_ROOM)
+        """The last request that was received, from its header on."""
+        self._room = [self.request]
+        self._lane = Lane("large replies", 1)
+
+    def receive(self) -> int:
+        """Fill `request` and return its bytes; 0: none is there, -1: none will come any more."""
+        while True:
+            try:
+                return os.readv(self._descriptor, self._room)
+            except BlockingIOError:
+                return 0
+            except OSError as error:
+                if error.errno in GONE:
+                    return -1
+                if error.errno not in TAKEN_BACK:
+                    raise
+
+    async def wait(self) -> None:
+        """Wait until `receive` is worth another try."""
+        await trio.lowlevel.wait_readable(self._descriptor)
+
+    def reply(self, unique: int, body: bytes | bytearray | memoryview = b"") -> None:
+        """Answer a request."""
+        length = len(body)
+        message = (protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size + length, 0, unique), body)
+        if length >= IN_THREAD:
+            with suppress(RuntimeError):  # no thread to be had
+                self._lane.post(self._write, message)
+                return
+        self._write(message)
+
+    def fail(self, unique: int, number: int) -> None:
+        """Answer a request with an errno."""
+        self._write((protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size, -number, unique), b""))
+
+    async def aclose(self) -> None:
+        """Close it once the replies under way are written."""
+        with trio.CancelScope(shield=True), suppress(RuntimeError):
+            await self._lane.run(_nothing)  # after all others, one at a time
+        os.close(self._descriptor)
+
+    def _write(self, message: tuple[bytes, bytes | bytearray | memoryview]) -> None:
+        try:
+            os.writev(self._descriptor, message)
+        except OSError as error:
+            if error.errno in GONE or error.errno in TAKEN_BACK:
+                return  # whoever asked is gone, and perhaps everybody
+            log.exception("reply refused", bytes=len(message[1]))
+            _, _, unique = protocol.OUT_HEADER.unpack(message[0])
+            with suppress(OSError):  # or the reader would wait for ever
+                os.write(self._descriptor, protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size, -errno.EIO, unique))
+
+
+def _nothing() -> None:
+    """Being run is the point: what was posted before has been written."""

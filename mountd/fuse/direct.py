@@ -1,0 +1,290 @@
+"""An engine that answers the kernel's requests itself, straight from the descriptor.
+
+Most requests are answered where they are read, without a task: lookups that ask nothing, reads of what is in memory.
+One that has to wait gets a task of its own, so that any number of them holds up nobody. Beside what that saves, the
+kernel learns at INIT what libfuse never tells it: that lookups in one directory may run side by side, and how many
+requests may be under way.
+
+Nothing is decided here but how to answer; what, is `vfs`'s. No exception of a request ends the session.
+"""
+
+import errno
+import os
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from mountd.errors import SetupError
+from mountd.fuse import protocol
+from mountd.fuse.channel import Channel
+from mountd.fuse.convert import AttributePacker
+from mountd.fuse.failures import Failures
+from mountd.vfs.attributes import Looked
+from mountd.vfs.filesystem import FileSystem
+
+FAIR_EVERY = 32
+"""Every so many requests in a row the loop's other tasks get their turn."""
+WANTED = (
+    *(protocol.ASYNC_READ, protocol.ATOMIC_O_TRUNC, protocol.EXPORT_SUPPORT, protocol.BIG_WRITES),
+    *(protocol.AUTO_INVAL_DATA, protocol.DO_READDIRPLUS, protocol.ASYNC_DIO, protocol.PARALLEL_DIROPS),
+    protocol.MAX_PAGES,
+)
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+CHANGES = (
+    *(protocol.SETATTR, protocol.SYMLINK, protocol.MKNOD, protocol.MKDIR, protocol.UNLINK, protocol.RMDIR),
+    *(protocol.RENAME, protocol.LINK, protocol.WRITE, protocol.SETXATTR, protocol.REMOVEXATTR, protocol.CREATE),
+    *(protocol.RENAME2, protocol.TMPFILE),
+)
+"""The requests that the kernel itself refuses, until somebody remounts the file system writable."""
+UNANSWERED = frozenset({protocol.FORGET, protocol.BATCH_FORGET, protocol.INTERRUPT, protocol.NOTIFY_REPLY})
+"""Requests without a reply. An interrupt is none either: a read that was begun is answered, as on a disk."""
+
+Handler = Callable[[int, int, int, int], None]
+"""Takes unique, node, calling thread and the request's length; answers, now or later."""
+
+
+class DirectEngine:
+    """The requests of one session.
+
+    Args:
+        descriptor: of `/dev/fuse`, mounted, nothing read yet; it stays the caller's.
+        max_background: how many requests the kernel may have under way that nobody waits for.
+        congestion: from how many on it reads less ahead.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        filesystem: FileSystem,
+        attributes: AttributePacker,
+        failures: Failures,
+        *,
+        max_background: int,
+        congestion: int,
+    ) -> None:
+        self._channel = Channel(descriptor)
+        self._request = self._channel.request
+        self._fs = filesystem
+        self._attributes = attributes
+        self._failures = failures
+        self._background = (max_background, congestion)
+        self._reading = trio.CancelScope()
+        self._late: trio.Nursery | None = None
+        self.initialised = trio.Event()
+        """Set once INIT, the first request of all, has been answered."""
+        self._handlers: dict[int, Handler] = {
+            protocol.INIT: self._init,
+            protocol.LOOKUP: self._lookup,
+            protocol.FORGET: self._forget,
+            protocol.BATCH_FORGET: self._batch_forget,
+            protocol.GETATTR: self._getattr,
+            protocol.OPEN: self._open,
+            protocol.READ: self._read,
+            protocol.RELEASE: self._release,
+            protocol.OPENDIR: self._opendir,
+            protocol.READDIRPLUS: self._readdirplus,
+            protocol.RELEASEDIR: self._release,
+            protocol.STATFS: self._statfs,
+            # Each answer of these is "done": there is nothing to bring to a disk.
+            **dict.fromkeys((protocol.FSYNC, protocol.FSYNCDIR, protocol.DESTROY), self._done),
+            **dict.fromkeys(CHANGES, self._refused),
+            **dict.fromkeys((protocol.INTERRUPT, protocol.NOTIFY_REPLY), self._nothing),
+        }
+        """What is not here is answered with ENOSYS, on which the kernel does not ask again: FLUSH at each close too."""
+
+    def request_stop(self) -> None:
+        """Make `serve` take no more requests and return when those under way are answered."""
+        self._reading.cancel()
+
+    async def serve(self) -> None:
+        """Answer requests until the kernel ends the session, or `request_stop`.
+
+        Raises:
+            SetupError: the kernel speaks no version of the protocol that is known here.
+        """
+        try:
+            async with trio.open_nursery() as late:
+                self._late = late
+                with self._reading:
+                    await self._serve()
+                    late.cancel_scope.cancel()  # nobody waits for them any more
+        finally:
+            await self._channel.aclose()
+
+    async def _serve(self) -> None:
+        receive, request, handlers = self._channel.receive, self._request, self._handlers
+        unpack = protocol.IN_HEADER.unpack_from
+        turns = 0
+        while (length := receive()) >= 0:
+            if not length:
+                await self._channel.wait()
+                turns = 0
+                continue
+            _, opcode, unique, node, _, _, caller, _, _ = unpack(request)
+            handler = handlers.get(opcode)
+            if handler is None:
+                self._channel.fail(unique, errno.ENOSYS)
+            else:
+                try:
+                    handler(unique, node, caller, length)
+                except Exception as error:
+                    if opcode == protocol.INIT:
+                        raise  # without it there is no session
+                    self._fail(unique, _name(handler), error, answered=opcode not in UNANSWERED)
+            turns += 1
+            if turns >= FAIR_EVERY:
+                turns = 0
+                await trio.lowlevel.checkpoint()
+
+    def _fail(self, unique: int, operation: str, error: Exception, *, answered: bool = True) -> None:
+        number = self._failures.errno_of(operation, error)
+        if answered:
+            self._channel.fail(unique, number)
+
+    def _answer_later(
+        self,
+        operation: str,
+        unique: int,
+        answer: Callable[..., Awaitable[bytes | bytearray | memoryview]],
+        *args: object,
+    ) -> None:
+        assert self._late is not None, "requests come while the engine serves"
+        self._late.start_soon(self._answer, operation, unique, answer, args)
+
+    async def _answer(
+        self,
+        operation: str,
+        unique: int,
+        answer: Callable[..., Awaitable[bytes | bytearray | memoryview]],
+        args: tuple[object, ...],
+    ) -> None:
+        try:
+            body = await answer(*args)
+        except Exception as error:  # noqa: BLE001 - becomes an errno
+            self._fail(unique, operation, error)
+        else:
+            self._channel.reply(unique, body)
+
+    # ---- the session
+
+    def _init(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+        major, minor, max_readahead, offered = protocol.INIT_IN.unpack_from(self._request, protocol.BODY)
+        if major != protocol.MAJOR or minor < protocol.OLDEST_MINOR or not offered & protocol.DO_READDIRPLUS:
+            self._channel.fail(unique, errno.EPROTO)
+            raise SetupError(
+                f"the kernel speaks FUSE {major}.{minor}, which is not known here; mount with -o fuse_engine=libfuse"
+            )
+        flags = sum(flag for flag in WANTED if flag & offered)
+        self._channel.reply(
+            unique,
+            protocol.INIT_OUT.pack(
+                *(protocol.MAJOR, protocol.MINOR, max_readahead, flags, *self._background),
+                *(protocol.LARGEST_REQUEST, 1, protocol.PAGES, 0, 0),
+            ),
+        )  # fmt: skip
+        self.initialised.set()
+
+    def _statfs(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+        capacity = self._fs.statfs()
+        blocks, free, files = capacity.total_bytes // 4096, capacity.free_bytes // 4096, capacity.files
+        self._channel.reply(unique, protocol.STATFS_OUT.pack(blocks, free, free, files, files, 4096, 255, 4096))
+
+    def _done(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+        self._channel.reply(unique)
+
+    def _refused(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+        self._channel.fail(unique, errno.EROFS)
+
+    def _nothing(self, _unique: int, _node: int, _caller: int, _length: int) -> None:
+        """There is no reply."""
+
+    # ---- names
+
+    def _lookup(self, unique: int, node: int, caller: int, length: int) -> None:
+        name = bytes(self._request[protocol.BODY : length - 1])
+        looked = self._fs.lookup_nowait(node, name, caller=caller)
+        if looked is None:
+            self._answer_later("lookup", unique, self._looked_up, node, name, caller)
+        else:
+            self._channel.reply(unique, self._entry(looked))
+
+    async def _looked_up(self, node: int, name: bytes, caller: int) -> bytes:
+        return self._entry(await self._fs.lookup(node, name, caller=caller))
+
+    def _entry(self, looked: Looked) -> bytes:
+        if looked.attributes is None:
+            return self._attributes.absent(looked.valid_s)
+        return self._attributes.entry(looked.attributes, looked.valid_s)
+
+    def _forget(self, _unique: int, node: int, _caller: int, _length: int) -> None:
+        (count,) = protocol.FORGET_IN.unpack_from(self._request, protocol.BODY)
+        self._fs.forget(node, count)
+
+    def _batch_forget(self, _unique: int, _node: int, _caller: int, _length: int) -> None:
+        (count,) = protocol.BATCH_FORGET_IN.unpack_from(self._request, protocol.BODY)
+        position = protocol.BODY + protocol.BATCH_FORGET_IN.size
+        for _ in range(count):
+            self._fs.forget(*protocol.FORGET_ONE.unpack_from(self._request, position))
+            position += protocol.FORGET_ONE.size
+
+    def _getattr(self, unique: int, node: int, _caller: int, _length: int) -> None:
+        self._channel.reply(unique, self._attributes.attributes(self._fs.getattr(node)))
+
+    # ---- files
+
+    def _open(self, unique: int, node: int, caller: int, _length: int) -> None:
+        (flags,) = protocol.OPEN_IN.unpack_from(self._request, protocol.BODY)
+        if flags & WRITING:
+            self._channel.fail(unique, errno.EROFS)
+            return
+        number = self._fs.open_nowait(node, caller=caller)
+        if number is None:
+            self._answer_later("open", unique, self._opened, node, caller)
+        else:
+            self._channel.reply(unique, protocol.OPEN_OUT.pack(number, protocol.FOPEN_KEEP_CACHE))
+
+    async def _opened(self, node: int, caller: int) -> bytes:
+        return protocol.OPEN_OUT.pack(await self._fs.open(node, caller=caller), protocol.FOPEN_KEEP_CACHE)
+
+    def _read(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+        number, offset, size = protocol.READ_IN.unpack_from(self._request, protocol.BODY)
+        data = self._fs.read_nowait(number, offset, size)
+        if data is None:
+            self._answer_later("read", unique, self._fs.read_late, number, offset, size)
+        else:
+            self._channel.reply(unique, data)
+
+    def _release(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+        (number,) = protocol.RELEASE_IN.unpack_from(self._request, protocol.BODY)
+        self._fs.release(number)
+        self._channel.reply(unique)
+
+    # ---- directories
+
+    def _opendir(self, unique: int, node: int, _caller: int, _length: int) -> None:
+        self._channel.reply(unique, protocol.OPEN_OUT.pack(self._fs.opendir(node), 0))
+
+    def _readdirplus(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+        number, offset, size = protocol.READ_IN.unpack_from(self._request, protocol.BODY)
+        self._answer_later("readdir", unique, self._entries, number, offset, size)
+
+    async def _entries(self, number: int, offset: int, size: int) -> bytearray:
+        listed = bytearray()
+        for name, attributes, valid_s, next_offset, node in await self._fs.entries(number, offset):
+            entry = self._attributes.listed(name, attributes, valid_s, next_offset)
+            taken = len(listed) + len(entry) <= size
+            if taken:
+                listed += entry
+            if node is not None:
+                if taken:
+                    self._fs.taken(node)
+                else:
+                    self._fs.not_taken(node)
+            if not taken:
+                break
+        return listed
+
+
+def _name(handler: Handler) -> str:
+    """Return what a log line calls the request."""
+    return handler.__name__.removeprefix("_")
