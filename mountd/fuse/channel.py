@@ -19,6 +19,8 @@ log = get_logger("mountd.fuse")
 
 IN_THREAD = 256 * KIB
 """Bytes from which on a reply is worth a thread."""
+IN_ONE_PIECE = 1 * KIB
+"""Bytes up to which joining head and body costs less than handing over two pieces."""
 GONE = frozenset({errno.ENODEV, errno.ECONNABORTED})
 """Nobody will send or take anything any more: it was unmounted, or the connection was aborted."""
 TAKEN_BACK = frozenset({errno.EINTR, errno.ENOENT})
@@ -61,16 +63,19 @@ class Channel:
     def reply(self, unique: int, body: bytes | bytearray | memoryview = b"") -> None:
         """Answer a request."""
         length = len(body)
-        message = (protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size + length, 0, unique), body)
+        head = protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size + length, 0, unique)
+        if length <= IN_ONE_PIECE:
+            self._write(head + body)
+            return
         if length >= IN_THREAD:
             with suppress(RuntimeError):  # no thread to be had
-                self._lane.post(self._write, message)
+                self._lane.post(self._write, head, body)
                 return
-        self._write(message)
+        self._write(head, body)
 
     def fail(self, unique: int, number: int) -> None:
         """Answer a request with an errno."""
-        self._write((protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size, -number, unique), b""))
+        self._write(protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size, -number, unique))
 
     async def aclose(self) -> None:
         """Close it once the replies under way are written."""
@@ -78,14 +83,17 @@ class Channel:
             await self._lane.run(_nothing)  # after all others, one at a time
         os.close(self._descriptor)
 
-    def _write(self, message: tuple[bytes, bytes | bytearray | memoryview]) -> None:
+    def _write(self, head: bytes, body: bytes | bytearray | memoryview | None = None) -> None:
         try:
-            os.writev(self._descriptor, message)
+            if body is None:
+                os.write(self._descriptor, head)
+            else:
+                os.writev(self._descriptor, (head, body))
         except OSError as error:
             if error.errno in GONE or error.errno in TAKEN_BACK:
                 return  # whoever asked is gone, and perhaps everybody
-            log.exception("reply refused", bytes=len(message[1]))
-            _, _, unique = protocol.OUT_HEADER.unpack(message[0])
+            length, _, unique = protocol.OUT_HEADER.unpack_from(head)
+            log.exception("reply refused", bytes=length)
             with suppress(OSError):  # or the reader would wait for ever
                 os.write(self._descriptor, protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size, -errno.EIO, unique))
 

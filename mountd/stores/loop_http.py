@@ -38,6 +38,8 @@ AT_ONCE = 1 * MIB
 """Bytes of a large body that are received before the loop's other tasks have their turn."""
 SMALL = 256 * KIB
 """A body up to here stands in no line."""
+WAKE_S = 0.1
+"""The longest that bytes of a large body lie there because there could be more of them."""
 LARGE_AT_ONCE = 4
 """Larger ones that are received side by side, as long as bytes of them are there: with one at a time the loop would
 often find less to receive than it could, with all of them each would be whole at the end."""
@@ -122,6 +124,11 @@ class _Place:
         self._precedence = precedence
         self._began = trio.current_time()
         self._has = False
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it is one of those that go on a few at a time."""
+        return self._precedence is not None
 
     async def take(self, missing: int, patience: _Patience) -> None:
         """Wait for the place, if it has none; `missing` bytes are yet to come."""
@@ -314,7 +321,22 @@ async def _some(sock: socket.socket, room: memoryview, place: "_Place", missing:
         except (BlockingIOError, ssl.SSLWantReadError):
             place.leave()
             patience.renew()
+            if not place.in_line or not await _much(sock, min(missing, len(room))):
+                await trio.lowlevel.wait_readable(sock)
+
+
+async def _much(sock: socket.socket, wanted: int) -> bool:
+    """Wait until `wanted` bytes are there, or the kernel has no room for more; False: not within `WAKE_S`.
+
+    A turn of the loop for each little that comes in costs more than receiving it.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+    try:
+        with trio.move_on_after(WAKE_S) as waiting:
             await trio.lowlevel.wait_readable(sock)
+    finally:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+    return not waiting.cancelled_caught
 
 
 def _head_of(received: memoryview) -> _Head | None:
