@@ -115,3 +115,20 @@ def test_a_name_that_failed_once_is_asked_for_again(serve):
         os.stat(server.path / "file")
     server.clear_faults()
     assert os.stat(server.path / "file").st_size == 1
+
+
+def test_names_of_one_directory_are_asked_for_side_by_side(serve):
+    server = serve({"a": b"x", "b": b"y"}, engine="direct")
+    server.fault(method="stat", block=True)
+    sizes = []
+    threads = [
+        threading.Thread(target=lambda name=name: sizes.append(os.stat(server.path / name).st_size), daemon=True)
+        for name in ("a", "b")
+    ]
+    for thread in threads:
+        thread.start()
+    server.wait_until(lambda counters: counters["blocked"] == 2)
+    server.call("clear_faults")
+    for thread in threads:
+        thread.join(20)
+    assert sizes == [1, 1]

@@ -141,3 +141,51 @@ async def test_idle_threads_end(monkeypatch):
     assert await lane.run(divmod, 7, 2) == (3, 1)
     await until(lambda: not any(thread.name == "mountd read" for thread in threading.enumerate()))
     assert await lane.run(divmod, 7, 2) == (3, 1)
+
+
+async def test_what_is_posted_runs_in_order_and_nobody_waits_for_it():
+    lane, call, order = Lane("replies", 1), Blocking(), []
+    lane.post(call)
+    for number in range(5):
+        lane.post(order.append, number)
+    assert order == []
+    call.go.set()
+    assert await lane.run(len, order) == 5
+    assert order == list(range(5))
+
+
+async def test_what_a_posted_call_raises_stops_nothing():
+    lane = Lane("replies", 1)
+    lane.post(lambda: 1 / 0)
+    assert await lane.run(divmod, 7, 2) == (3, 1)
+
+
+async def test_without_a_thread_to_be_had_a_call_never_runs(monkeypatch):
+    lane, ran = Lane("replies", 1), []
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            lane.post(ran.append, "posted")
+        with pytest.raises(RuntimeError):
+            await lane.run(ran.append, "run")
+    assert await lane.run(len, ran) == 0
+    assert (ran, lane.busy) == ([], 0)
+
+
+async def test_a_thread_that_cannot_be_had_is_not_missed_while_there_are_others(monkeypatch):
+    lane, call, ran = Lane("replies", 2), Blocking(), []
+    lane.post(call)
+    await until(lambda: call.running == 1)
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        lane.post(ran.append, 1)
+    call.go.set()
+    await until(lambda: ran == [1])

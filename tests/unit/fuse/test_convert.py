@@ -2,12 +2,16 @@
 
 import errno
 import stat
+import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mountd import errors
 from mountd.errors import MountdError
-from mountd.fuse.convert import FOREVER_S, AttributeMaker, Ownership, to_errno
+from mountd.fuse import protocol
+from mountd.fuse.convert import FOREVER_S, AttributeMaker, AttributePacker, Ownership, to_errno
 from mountd.vfs.attributes import Attributes
 
 OWNERSHIP = Ownership(uid=12, gid=34, file_mode=0o640, dir_mode=0o750)
@@ -86,3 +90,52 @@ def test_one_object_serves_entry_after_entry():
         for field in ("st_ino", "st_mode", "st_nlink", "st_size", "st_blocks", "st_blksize", "st_uid", "st_gid"):
             assert getattr(entry, field) == getattr(fresh, field)
         assert (entry.st_mtime_ns, entry.entry_timeout) == (fresh.st_mtime_ns, fresh.entry_timeout)
+
+
+PACKER = AttributePacker(OWNERSHIP)
+any_attributes = st.builds(
+    Attributes, st.integers(1, (1 << 64) - 1), st.booleans(), st.integers(0, (1 << 63) - 1), st.integers(0, 1 << 62)
+)
+
+
+@given(any_attributes, st.floats(0, 1e9))
+def test_what_is_packed_is_what_pyfuse3_is_given(attributes, valid_s):
+    made = MAKER.entry(attributes, valid_s)
+    packed = PACKER.entry(attributes, valid_s)
+    nodeid, generation, entry_s, attr_s, entry_ns, attr_ns = protocol.ENTRY_OUT.unpack_from(packed)
+    assert (nodeid, generation) == (made.st_ino, 0)
+    assert (attr_s, attr_ns) == (FOREVER_S, 0)
+    assert 0 <= entry_ns < 1_000_000_000
+    assert entry_s + entry_ns / 1e9 == pytest.approx(made.entry_timeout, abs=2e-9)
+    ino, size, blocks, *times, mode, nlink, uid, gid, rdev, blksize, flags = protocol.ATTR.unpack_from(packed, 40)
+    assert (ino, mode, nlink, uid, gid) == (made.st_ino, made.st_mode, made.st_nlink, made.st_uid, made.st_gid)
+    assert (rdev, blksize, flags) == (0, made.st_blksize, 0)
+    assert blocks == made.st_blocks
+    assert size == (0 if attributes.is_directory else made.st_size)
+    assert [seconds * 10**9 + rest for seconds, rest in zip(times[:3], times[3:], strict=True)] == [
+        made.st_mtime_ns
+    ] * 3
+    assert PACKER.attributes(attributes) == protocol.ATTR_OUT.pack(int(FOREVER_S), 0) + packed[40:]
+
+
+@given(st.integers(-(1 << 40), -1))
+def test_a_time_before_1970_is_a_negative_number_of_seconds(mtime_ns):
+    packed = PACKER.entry(Attributes(5, False, 1, mtime_ns), 1.0)
+    seconds = int.from_bytes(packed[64:72], sys.byteorder, signed=True)
+    assert seconds * 10**9 + protocol.ATTR.unpack_from(packed, 40)[6] == mtime_ns
+
+
+@given(st.binary(min_size=1, max_size=255), any_attributes, st.integers(0, (1 << 62) - 1))
+def test_an_entry_of_a_directory(name, attributes, next_offset):
+    packed = PACKER.listed(name, attributes, 1.5, next_offset)
+    assert packed[:128] == PACKER.entry(attributes, 1.5)
+    ino, offset, length, kind = protocol.DIRENT.unpack_from(packed, 128)
+    assert (ino, offset, length) == (attributes.ino, next_offset, len(name))
+    assert kind == (stat.S_IFDIR if attributes.is_directory else stat.S_IFREG) >> 12
+    assert (packed[152 : 152 + length], len(packed) % 8) == (name, 0)
+    assert packed[152 + length :].strip(b"\0") == b""
+
+
+def test_a_name_that_is_not_there():
+    packed = PACKER.absent(30.0)
+    assert (len(packed), protocol.ENTRY_OUT.unpack_from(packed)) == (128, (0, 0, 30, 0, 0, 0))

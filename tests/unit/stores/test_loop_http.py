@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from mountd.aio.progress import Progress, reset_current, set_current
 from mountd.stores.loop_http import LARGEST_WITH_TLS, BrokenOffError, DeclinedError, LoopHttp
 from tests.support.raw_http import Scripted, answer
 
@@ -194,6 +195,39 @@ async def test_of_large_bodies_side_by_side_each_is_whole_and_none_waits_for_one
             await all_but_one.wait()
         nursery.cancel_scope.cancel()
     assert sorted(got) == bodies
+
+
+async def test_bytes_of_a_large_body_are_received_though_no_more_come(raw_server, client):
+    """The loop asks to be woken for much at once; what lies there has to count as progress all the same."""
+    size = 3 << 20
+    raw_server.script = [answer(200, bytes(300_000), length=size, then="hang")]
+    came = 0
+    all_that_there_is = trio.Event()
+
+    class Counting(Progress):
+        def moved(self, count):
+            nonlocal came
+            came += count
+            if came > 300_000:  # with the head
+                all_that_there_is.set()
+
+    token = set_current(Counting())
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.exchange, REQUEST, size)
+            with trio.fail_after(20):
+                await all_that_there_is.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        reset_current(token)
+
+
+async def test_after_a_large_body_a_connection_serves_a_small_one(raw_server, client):
+    size = 3 << 20
+    raw_server.script = [answer(200, bytes(size), pause_s=0.001, piece=64 << 10), answer(200, b"x")]
+    for body in (bytes(size), b"x", b"x"):
+        assert bytes((await client.exchange(REQUEST, len(body))).body) == body
+    assert len(raw_server._connections) == 1
 
 
 async def test_who_is_cancelled_while_receiving_holds_up_nobody(raw_server, client):
