@@ -111,11 +111,11 @@ class Lane:
     def _start_thread(self, made: _Call[Any]) -> None:
         try:
             threading.Thread(target=self._work, name=f"mountd {self.name}", daemon=True).start()
-        except RuntimeError:  # no more threads to be had
+        except BaseException as error:
             with self._lock:
                 self._threads -= 1
-                if self._threads:
-                    return  # they will come to it
+                if self._threads and isinstance(error, RuntimeError):  # no more threads to be had
+                    return  # those that there are will come to it
                 made.posted, made.task = False, None  # whoever finds it one day leaves it alone
             raise
 

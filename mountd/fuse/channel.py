@@ -21,6 +21,8 @@ IN_THREAD = 256 * KIB
 """Bytes from which on a reply is worth a thread."""
 IN_ONE_PIECE = 1 * KIB
 """Bytes up to which joining head and body costs less than handing over two pieces."""
+CLOSE_S = 5.0
+"""How long closing waits for replies that threads write."""
 GONE = frozenset({errno.ENODEV, errno.ECONNABORTED})
 """Nobody will send or take anything any more: it was unmounted, or the connection was aborted."""
 TAKEN_BACK = frozenset({errno.EINTR, errno.ENOENT})
@@ -78,10 +80,13 @@ class Channel:
         self._write(protocol.OUT_HEADER.pack(protocol.OUT_HEADER.size, -number, unique))
 
     async def aclose(self) -> None:
-        """Close it once the replies under way are written."""
-        with trio.CancelScope(shield=True), suppress(RuntimeError):
+        """Close it once the replies under way are written; leave it open if a thread does not come back from it."""
+        with trio.move_on_after(CLOSE_S, shield=True) as waiting, suppress(RuntimeError):
             await self._lane.run(_nothing)  # after all others, one at a time
-        os.close(self._descriptor)
+        if waiting.cancelled_caught:
+            log.warning("a reply is still being written", after_s=CLOSE_S)
+        else:
+            os.close(self._descriptor)
 
     def _write(self, head: bytes, body: bytes | bytearray | memoryview | None = None) -> None:
         try:

@@ -159,11 +159,9 @@ class DirectEngine:
         args: tuple[object, ...],
     ) -> None:
         try:
-            body = await answer(*args)
+            self._channel.reply(unique, await answer(*args))
         except Exception as error:  # noqa: BLE001 - becomes an errno
             self._fail(unique, operation, error)
-        else:
-            self._channel.reply(unique, body)
 
     # ---- the session
 

@@ -238,8 +238,10 @@ class LoopHttp:
             await trio.lowlevel.wait_readable(sock)  # it cannot be here yet
         try:
             while head is None or got < head.whole:
+                room = buffer[got : got + AT_ONCE]
+                missing = (length if head is None else head.whole) - got
                 try:
-                    count = await _some(sock, buffer[got : got + AT_ONCE], place, length - got, patience)
+                    count = await _some(sock, room, place, missing, patience, known=head is not None)
                 except OSError as error:
                     raise (BrokenOffError if got else _UnansweredError) from error
                 if not count:
@@ -312,8 +314,13 @@ async def _send(sock: socket.socket, request: bytes) -> None:
             raise _UnansweredError from error
 
 
-async def _some(sock: socket.socket, room: memoryview, place: "_Place", missing: int, patience: _Patience) -> int:
-    """Receive what is there, once something is, and return how much; 0 at the end of the connection."""
+async def _some(
+    sock: socket.socket, room: memoryview, place: "_Place", missing: int, patience: _Patience, *, known: bool
+) -> int:
+    """Receive what is there, once something is, and return how much; 0 at the end of the connection.
+
+    `missing` bytes are yet to come; that is `known` once the head is here, and an estimate before.
+    """
     while True:
         await place.take(missing, patience)
         try:
@@ -321,14 +328,14 @@ async def _some(sock: socket.socket, room: memoryview, place: "_Place", missing:
         except (BlockingIOError, ssl.SSLWantReadError):
             place.leave()
             patience.renew()
-            if not place.in_line or not await _much(sock, min(missing, len(room))):
+            if not (known and place.in_line and await _much(sock, min(missing, len(room)))):
                 await trio.lowlevel.wait_readable(sock)
 
 
 async def _much(sock: socket.socket, wanted: int) -> bool:
     """Wait until `wanted` bytes are there, or the kernel has no room for more; False: not within `WAKE_S`.
 
-    A turn of the loop for each little that comes in costs more than receiving it.
+    A turn of the loop for each little that comes in costs more than receiving it. Never for more than will come.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
     try:

@@ -3,7 +3,7 @@
 Each request to the store ends by its own lack of progress; an operation, which may wait for requests of others as well,
 waits as long as any of them gets on.
 
-The kernel hands over lookups of one directory one after the other: were each to wait a whole deadline, the last of many
+Lookups of one directory may come one after the other: were each to wait a whole deadline, the last of many
 programs would hear of a dead store hours later. So after a wait in which nothing at all came from the store, later
 waits are short, until
 

@@ -160,17 +160,18 @@ async def test_what_a_posted_call_raises_stops_nothing():
     assert await lane.run(divmod, 7, 2) == (3, 1)
 
 
-async def test_without_a_thread_to_be_had_a_call_never_runs(monkeypatch):
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+async def test_without_a_thread_to_be_had_a_call_never_runs(monkeypatch, error):
     lane, ran = Lane("replies", 1), []
 
     def refuse(_thread):
-        raise RuntimeError("can't start new thread")
+        raise error("can't start new thread")
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(error):
             lane.post(ran.append, "posted")
-        with pytest.raises(RuntimeError):
+        with pytest.raises(error):
             await lane.run(ran.append, "run")
     assert await lane.run(len, ran) == 0
     assert (ran, lane.busy) == ([], 0)

@@ -314,6 +314,22 @@ async def test_a_bug_is_eio_for_one_and_the_next_is_served(kernel, monkeypatch, 
     assert await kernel.lookup(b"file") > ROOT
 
 
+@pytest.mark.parametrize("name", [b"file", b"other"])
+async def test_a_reply_that_cannot_be_made_ends_no_session(kernel, monkeypatch, name):
+    """`other` has to be asked for, and is answered by a task."""
+    kernel.mount.put("file", 1)
+    kernel.mount.put("other", 1)
+    await kernel.lookup(b"file")
+
+    def broken(*_args):
+        raise MemoryError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel.engine._channel, "reply", broken)
+        assert await kernel.ask(protocol.LOOKUP, ROOT, name + b"\0") == ("EIO", b"")
+    assert await kernel.lookup(name) > ROOT
+
+
 async def test_a_bug_in_what_has_no_reply_gets_none(kernel, monkeypatch):
     def broken(*_args):
         raise ValueError("injected")

@@ -1,5 +1,6 @@
 """Exchanges on the loop's own sockets, against a server that answers with scripted bytes; and with TLS."""
 
+import dataclasses
 import datetime
 import ipaddress
 import socket
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mountd.aio.progress import Progress, reset_current, set_current
+from mountd.stores import loop_http
 from mountd.stores.loop_http import LARGEST_WITH_TLS, BrokenOffError, DeclinedError, LoopHttp
 from tests.support.raw_http import Scripted, answer
 
@@ -220,6 +222,25 @@ async def test_bytes_of_a_large_body_are_received_though_no_more_come(raw_server
             nursery.cancel_scope.cancel()
     finally:
         reset_current(token)
+
+
+@pytest.mark.parametrize("late", [1, 100, 250, 5000])
+async def test_the_end_of_a_body_is_received_when_it_comes(raw_server, client, monkeypatch, late):
+    """Asking for more bytes than will come would be to wait in vain."""
+    monkeypatch.setattr(loop_http, "WAKE_S", 1000.0)
+    size = 1_000_003
+    whole = answer(200, bytes(size))
+    raw_server.script = [dataclasses.replace(whole, pause_s=0.02, piece=len(whole.data) - late)]
+    with trio.fail_after(20):
+        assert len((await client.exchange(REQUEST, size)).body) == size
+
+
+async def test_a_short_answer_in_the_place_of_a_large_body_is_received_when_it_comes(raw_server, client, monkeypatch):
+    monkeypatch.setattr(loop_http, "WAKE_S", 1000.0)
+    refusal = answer(412, bytes(300))
+    raw_server.script = [dataclasses.replace(refusal, pause_s=0.02, piece=len(refusal.data) - 300)]
+    with trio.fail_after(20):
+        assert (await client.exchange(REQUEST, 3 << 20)).status == 412
 
 
 async def test_after_a_large_body_a_connection_serves_a_small_one(raw_server, client):
