@@ -111,7 +111,7 @@ class Lane:
     def _start_thread(self, made: _Call[Any]) -> None:
         try:
             threading.Thread(target=self._work, name=f"mountd {self.name}", daemon=True).start()
-        except BaseException as error:
+        except Exception as error:
             with self._lock:
                 self._threads -= 1
                 if self._threads and isinstance(error, RuntimeError):  # no more threads to be had

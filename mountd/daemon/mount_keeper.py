@@ -256,7 +256,8 @@ class MountKeeper:
                 with trio.move_on_after(_CLEAN_UP_S, shield=True):
                     await worker.end()
                     self._worker = None
-                    await self._kernel.clear_leftover()
+                    if not self._was_ready:  # else whoever uses the path is to see an error, and no empty directory
+                        await self._kernel.clear_leftover()
         self._log.info("ready", worker=worker.pid, source=self._base.source)
         return worker
 
@@ -309,8 +310,7 @@ class MountKeeper:
         self._move_to("restarting")
         self._restarts += 1
         self._log.error("worker died", how=why, restarts=self._restarts)
-        # First of all: who uses the path now gets ENOENT for a moment instead of ENOTCONN for ever.
-        await self._kernel.clear_leftover()
+        # The dead mount stays until the next worker is about to mount: ENOTCONN is an error, an empty directory is not.
         pause_s = self._history.after_death(trio.current_time())
         with trio.CancelScope() as self._setting_up:
             while pause_s is not None and not self._stop.is_set():
@@ -324,6 +324,7 @@ class MountKeeper:
                     self._history.after_start()
                     return worker
         if not self._stop.is_set():
+            await self._kernel.clear_leftover()  # nobody is to find a dead mount for ever
             self._move_to("failed")
             self._log.error("gave up: workers die too often", restarts=self._restarts)
             self._on_failed()

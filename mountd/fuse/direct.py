@@ -29,7 +29,7 @@ WANTED = (
     *(protocol.AUTO_INVAL_DATA, protocol.DO_READDIRPLUS, protocol.ASYNC_DIO, protocol.PARALLEL_DIROPS),
     protocol.MAX_PAGES,
 )
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 CHANGES = (
     *(protocol.SETATTR, protocol.SYMLINK, protocol.MKNOD, protocol.MKDIR, protocol.UNLINK, protocol.RMDIR),
     *(protocol.RENAME, protocol.LINK, protocol.WRITE, protocol.SETXATTR, protocol.REMOVEXATTR, protocol.CREATE),

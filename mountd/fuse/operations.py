@@ -25,7 +25,7 @@ CHANGES = (
     *("rmdir", "setattr", "setxattr", "symlink", "unlink", "write"),
 )
 """The requests that the kernel itself refuses, until somebody remounts the file system writable."""
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 
 def handler(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pyfuse3
 import trio
 
+from mountd.aio.threads import Lane
 from mountd.errors import SetupError
 from mountd.fuse import mount_table
 from mountd.fuse.convert import AttributeMaker, AttributePacker, Ownership
@@ -94,8 +95,10 @@ class Session:
         Calls `started` when the mount is in the mount table, tuned, and requests are being answered.
 
         Raises:
-            SetupError: the kernel refused the mount, or speaks another protocol.
+            MountdError: the kernel refused the mount, or speaks another protocol; a dead one there stays.
         """
+        # A worker that died has left its mount here: until this moment, for an empty directory would be no error.
+        await Lane("dead mounts", 1).run(mount_table.heal, self._mountpoint)
         before = fuse_descriptors()
         try:
             pyfuse3.init(self._operations, self._mountpoint, self._options)

@@ -118,7 +118,7 @@ class FileSystem:
         directory = self._directory(parent)
         refused = self._refused.of(caller, parent, name)
         if refused is not None:
-            with self.patience.bound("lookup", name):
+            with self.patience.bound("lookup", name), refused.looking():
                 return await self._lookup_again(directory, refused)
         try:
             with self.patience.bound("lookup", name):
@@ -167,7 +167,7 @@ class FileSystem:
                 self._inodes.forget(node.ino, 1)
                 raise
             else:
-                refused.promised = node
+                refused.promise(node)
                 valid_s = 0.0 if node.stale else max(0.0, looked.valid_s + answered_at - trio.current_time())
                 return looked._replace(valid_s=valid_s)
         return self._looked(await self._namespace.lookup(directory, refused.name))
@@ -180,7 +180,7 @@ class FileSystem:
         Most opens of a second epoch end here.
         """
         node = self._node(ino)
-        if not isinstance(node, FileNode) or not node.delivered or caller in self._refused:
+        if not isinstance(node, FileNode) or not node.delivered or (caller, node) in self._refused:
             return None
         return self._opened(node) if self._namespace.current(node) else None
 
@@ -193,8 +193,7 @@ class FileSystem:
         node = self._node(ino)
         if isinstance(node, DirectoryNode):
             raise IsDirectoryError(f"{node.key}: is a directory")
-        refused = self._refused.take(caller)
-        if refused is not None and refused.promised is node:
+        if self._refused.take(caller, node):
             return self._opened(node)
         try:
             await self._check_current(node)

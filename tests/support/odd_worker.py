@@ -22,6 +22,7 @@ import trio
 
 from mountd.daemon import worker
 from mountd.errors import DeniedError
+from mountd.fuse import mount_table
 from mountd.observe.statistics import MountStatistics
 
 
@@ -82,6 +83,7 @@ async def serve(spec, *, task_status):
         await trio.sleep_forever()
     if how == "dies" or in_trouble(how):
         os.kill(os.getpid(), signal.SIGKILL)
+    mount_table.heal(spec.mountpoint)
     pyfuse3.init(EmptyDirectory(), spec.mountpoint, {"fsname=odd", "subtype=mountd"})
     if how == "dies-mounted":
         os.kill(os.getpid(), signal.SIGKILL)

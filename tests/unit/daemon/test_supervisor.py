@@ -214,9 +214,12 @@ async def test_a_worker_that_cannot_be_replaced_yet_is_tried_again(tmp_path):
         os.kill(record.worker_pid, signal.SIGKILL)
         await wait_for(lambda: "while opening" in (listed(supervisor)[0].last_error or ""))
         assert listed(supervisor)[0].state == "restarting"
+        with pytest.raises(OSError, match="not connected"):
+            os.listdir(point)  # an empty directory would be a lie
         trouble.unlink()
         await wait_for(lambda: listed(supervisor)[0].state == "ready")
         assert os.listdir(point) == []
+        assert len(mounted_below(tmp_path)) == 1, "the dead mount is gone"
 
 
 async def test_what_is_to_be_brought_waits_for_a_worker_that_is_being_replaced(tmp_path):

@@ -255,7 +255,7 @@ async def test_a_name_that_is_not_there_is_an_entry_that_is_kept(kernel):
     assert 28 <= valid_s <= 30
 
 
-@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_APPEND])
+@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_WRONLY | os.O_APPEND])
 async def test_opening_for_writing_is_refused(kernel, flags):
     kernel.mount.put("file", 1)
     assert await kernel.open(await kernel.lookup(b"file"), flags) == "EROFS"
