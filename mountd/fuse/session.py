@@ -95,7 +95,8 @@ class Session:
         Calls `started` when the mount is in the mount table, tuned, and requests are being answered.
 
         Raises:
-            MountdError: the kernel refused the mount, or speaks another protocol; a dead one there stays.
+            MountdError: the kernel refused the mount, or speaks another protocol; a dead one there stays; or somebody
+                aborted the connection, and left a mount that is an error to whoever uses it.
         """
         # A worker that died has left its mount here: until this moment, for an empty directory would be no error.
         await Lane("dead mounts", 1).run(mount_table.heal, self._mountpoint)
@@ -117,14 +118,21 @@ class Session:
                 # A session that fails here leaves by an exception: the supervisor sees the worker end and mends it.
                 await engine.serve()
                 nursery.cancel_scope.cancel()
-        return "stopped" if self._stop.is_set() else "unmounted"
+            if self._stop.is_set():
+                return "stopped"
+            if self._is_mounted():
+                raise SetupError("the connection to the kernel was aborted")
+        return "unmounted"
+
+    def _is_mounted(self) -> bool:
+        """Whether the path still is this session's mount."""
+        top = mount_table.mount_at(self._mountpoint)
+        return self._mounted is not None and top is not None and top.mount_id == self._mounted.mount_id
 
     def _close(self) -> None:
         """Unmount and close; a mount that somebody made here after this one was detached is left alone."""
-        top = mount_table.mount_at(self._mountpoint)
-        ours = self._mounted is None or (top is not None and top.mount_id == self._mounted.mount_id)
         with suppress(RuntimeError):
-            pyfuse3.close(unmount=ours)
+            pyfuse3.close(unmount=self._mounted is None or self._is_mounted())
 
     def _engine(self, descriptors: set[int]) -> Engine:
         if self._direct and len(descriptors) == 1:

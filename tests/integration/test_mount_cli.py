@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from mountd.fuse import mount_table
+from mountd.fuse import fusectl, mount_table
 from tests.support.mounts import PROGRAM
 
 pytestmark = pytest.mark.fuse
@@ -453,6 +453,16 @@ def test_a_worker_that_is_killed_is_replaced_and_the_trouble_is_shown(mountd, lo
     assert "1 restarts; last: the worker was killed by SIGKILL" in mountd.run("status", check=0).stdout
     mountd.run("unmount", point, check=0)
     assert "worker died" in mountd.logs(), "the log of a mount with incidents is kept"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="aborting is for root")
+def test_a_connection_that_somebody_aborted_is_made_anew_and_said_to_have_been(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    fusectl.write(os.minor(point.stat().st_dev), "abort", 1)
+    mountd.wait_until(lambda: (now := mountd.record(point)).state == "ready" and now.restarts == 1, "replaced")
+    assert (point / "a.txt").read_text() == "hello\n"
+    assert "the connection to the kernel was aborted" in mountd.status(point)["last_error"]
+    assert len(mountd.mounts()) == 1
 
 
 def test_a_killed_supervisor_takes_everything_with_it(mountd, local_source, point):
