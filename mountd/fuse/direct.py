@@ -285,4 +285,4 @@ class DirectEngine:
 
 def _name(handler: Handler) -> str:
     """Return what a log line calls the request."""
-    return handler.__name__.removeprefix("_")
+    return handler.__name__.removeprefix("_").removeprefix("batch_")

@@ -334,11 +334,14 @@ async def test_a_bug_in_what_has_no_reply_gets_none(kernel, monkeypatch):
     def broken(*_args):
         raise ValueError("injected")
 
+    broken_ones = []
+    monkeypatch.setattr(kernel.failures._complaints, "broken", lambda *what: broken_ones.append(what))
     monkeypatch.setattr(kernel.mount.fs, "forget", broken)
     await kernel.send(protocol.FORGET, 5, struct.pack("=Q", 1))
     await kernel.send(protocol.BATCH_FORGET, 0, struct.pack("=IIQQ", 1, 0, 5, 1))
     assert (await kernel.ask(protocol.STATFS))[0] == 0
     assert kernel.failures.unexpected == 2
+    assert [name for name, _ in broken_ones] == ["forget", "forget"]
 
 
 @pytest.mark.parametrize(
