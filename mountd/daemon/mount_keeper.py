@@ -315,6 +315,8 @@ class MountKeeper:
         with trio.CancelScope() as self._setting_up:
             while pause_s is not None and not self._stop.is_set():
                 await trio.sleep(pause_s)
+                if self._stop.is_set():
+                    break  # it became detached
                 try:
                     with trio.fail_after(self._patience.ready_s):
                         worker = await self._start_worker(nursery)

@@ -120,10 +120,12 @@ def heal(path: str, *, timeout_s: float = 2.0) -> bool:
         entry = mount_at(path)
         if entry is None or not entry.is_fuse or probe(path, timeout_s) != "dead":
             break
+        if mount_at(path) != entry:
+            continue  # somebody else was quicker
         try:
             unmount(path, lazy=True)
         except NotFoundError:
-            break  # somebody else was quicker
+            break
         healed = True
     return healed
 

@@ -13,7 +13,7 @@ import pyfuse3
 import trio
 
 from mountd.aio.threads import Lane
-from mountd.errors import SetupError
+from mountd.errors import BusyError, SetupError
 from mountd.fuse import mount_table
 from mountd.fuse.convert import AttributeMaker, AttributePacker, Ownership
 from mountd.fuse.direct import DirectEngine
@@ -95,11 +95,11 @@ class Session:
         Calls `started` when the mount is in the mount table, tuned, and requests are being answered.
 
         Raises:
-            MountdError: the kernel refused the mount, or speaks another protocol; a dead one there stays; or somebody
-                aborted the connection, and left a mount that is an error to whoever uses it.
+            MountdError: the kernel refused the mount, or speaks another protocol; something is mounted there; or
+                somebody aborted the connection. What was mounted stays, and is an error to whoever uses it.
         """
         # A worker that died has left its mount here: until this moment, for an empty directory would be no error.
-        await Lane("dead mounts", 1).run(mount_table.heal, self._mountpoint)
+        await Lane("dead mounts", 1).run(_make_way, self._mountpoint)
         before = fuse_descriptors()
         try:
             pyfuse3.init(self._operations, self._mountpoint, self._options)
@@ -109,7 +109,7 @@ class Session:
                 "opened, that fuse3 is installed, and for --allow-other that /etc/fuse.conf says user_allow_other"
             ) from error
         with ExitStack() as ending:
-            ending.callback(self._close)
+            ending.push(self._close)
             self._mounted = mount_table.mount_at(self._mountpoint)
             engine = self._engine(fuse_descriptors() - before)
             async with trio.open_nursery() as nursery:
@@ -126,13 +126,17 @@ class Session:
 
     def _is_mounted(self) -> bool:
         """Whether the path still is this session's mount."""
-        top = mount_table.mount_at(self._mountpoint)
-        return self._mounted is not None and top is not None and top.mount_id == self._mounted.mount_id
+        return self._mounted is not None and mount_table.is_on_top(self._mounted)
 
-    def _close(self) -> None:
-        """Unmount and close; a mount that somebody made here after this one was detached is left alone."""
+    def _close(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        """Unmount and close; a mount that somebody made here after this one was detached is left alone.
+
+        After a failure the mount stays, dead: the supervisor takes it away or has another worker mend it, and until
+        then an error is better than an empty directory.
+        """
+        failed = isinstance(error, Exception)
         with suppress(RuntimeError):
-            pyfuse3.close(unmount=self._mounted is None or self._is_mounted())
+            pyfuse3.close(unmount=not failed and (self._mounted is None or self._is_mounted()))
 
     def _engine(self, descriptors: set[int]) -> Engine:
         if self._direct and len(descriptors) == 1:
@@ -161,6 +165,18 @@ class Session:
         await trio.sleep(FINISH_S)
         log.warning("requests under way were cut off", after_s=FINISH_S)
         serving.cancel()
+
+
+def _make_way(mountpoint: str) -> None:
+    """Take away what a worker that died has left.
+
+    Raises:
+        BusyError: something is alive there.
+    """
+    mount_table.heal(mountpoint)
+    entry = mount_table.mount_at(mountpoint)
+    if entry is not None:
+        raise BusyError(f"{mountpoint} has {entry.source} mounted on it ({entry.fstype}); unmount that first")
 
 
 def _shown_as(source: str) -> str:

@@ -6,6 +6,7 @@ own, is caller 0 here, like all others there. Those are told apart by the name o
 open it, every lookup of it makes a promise, so that nobody uses up another's.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ MOST = 10_000
 """More threads than this do not look up again at the same moment."""
 MOST_PROMISES = 1000
 """Of one name."""
+PROMISE_S = 10.0
+"""How long it is kept for nobody: an open follows its lookup at once, a lookup that was for a `stat` is followed by
+none. A thread is known to have opened nothing since, however long it was stopped."""
 NOBODY = 0
 """The number of a thread that has none here."""
 FORGOTTEN_S = 120.0
@@ -26,9 +30,10 @@ FORGOTTEN_S = 120.0
 class RefusedOpen:
     """A name whose open was refused: a thread's until it opens something, nobody's until all promises are kept."""
 
-    __slots__ = ("_looking", "_promised", "_refused", "name", "parent", "until")
+    __slots__ = ("_looking", "_promise_s", "_promised", "_refused", "name", "parent", "until")
 
-    def __init__(self, parent: int, name: bytes) -> None:
+    def __init__(self, parent: int, name: bytes, promise_s: float) -> None:
+        self._promise_s = promise_s
         self.parent = parent
         self.name = name
         self.until = 0.0
@@ -36,7 +41,8 @@ class RefusedOpen:
         self._refused = 0
         """Those whose lookup is yet to come."""
         self._looking = 0
-        self._promised: list[FileNode] = []
+        self._promised: list[tuple[FileNode, float]] = []
+        """With the time, on the loop's clock, until which each is kept."""
 
     def add(self) -> None:
         """One more was refused."""
@@ -55,20 +61,26 @@ class RefusedOpen:
 
     def promise(self, node: FileNode) -> None:
         """Whoever asks next for `node` opens it, whatever has become of it meanwhile: its first bytes are fetched."""
-        self._promised.append(node)
+        self._promised.append((node, trio.current_time() + self._promise_s))
         del self._promised[:-MOST_PROMISES]
 
     def redeem(self, node: FileNode) -> bool:
         """Return whether `node` was promised, and take that as done."""
-        if node not in self._promised:
-            return False
-        self._promised.remove(node)
-        return True
+        for promise in self._kept():
+            if promise[0] is node:
+                self._promised.remove(promise)
+                return True
+        return False
+
+    def _kept(self) -> list[tuple[FileNode, float]]:
+        now = trio.current_time()
+        self._promised = [promise for promise in self._promised if promise[1] >= now]
+        return self._promised
 
     @property
     def over(self) -> bool:
         """Whether nobody is known to be about to open it."""
-        return not (self._refused or self._looking or self._promised) or trio.current_time() > self.until
+        return not (self._refused or self._looking or self._kept()) or trio.current_time() > self.until
 
 
 class RefusedOpens:
@@ -88,7 +100,8 @@ class RefusedOpens:
         if refused is None:
             if len(self._by_key) >= MOST:
                 self._by_key.clear()  # of threads that have ended in between
-            refused = self._by_key[key] = RefusedOpen(node.parent.ino, node.name)
+            promise_s = PROMISE_S if caller == NOBODY else math.inf
+            refused = self._by_key[key] = RefusedOpen(node.parent.ino, node.name, promise_s)
         refused.add()
 
     def of(self, caller: int, parent: int, name: bytes) -> RefusedOpen | None:

@@ -465,6 +465,43 @@ def test_a_connection_that_somebody_aborted_is_made_anew_and_said_to_have_been(m
     assert len(mountd.mounts()) == 1
 
 
+@pytest.fixture
+def tmpfs(point):
+    """Mounts something of somebody else's at the mount point."""
+    mounted = []
+
+    def mount():
+        subprocess.run(["mount", "-t", "tmpfs", "theirs", str(point)], check=True)
+        mounted.append(point)
+
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a tmpfs")
+def test_what_somebody_mounts_right_after_an_unmount_is_left_alone(mountd, local_source, point, tmpfs):
+    """The kernel gives the new mount the number of the old one."""
+    mountd.mount(local_source, point)
+    subprocess.run(["umount", str(point)], check=True)
+    tmpfs()
+    mountd.wait_until(lambda: not mountd.processes(), "ended")
+    assert mount_table.mount_at(str(point)).source == "theirs"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a tmpfs")
+def test_a_replacement_does_not_mount_over_what_somebody_mounted_meanwhile(mountd, local_source, point, tmpfs):
+    record = mountd.mount(local_source, point)
+    aside = local_source.rename(local_source.with_name("aside"))
+    os.kill(record.worker_pid, signal.SIGKILL)
+    mountd.wait_until(lambda: mountd.record(point).state == "restarting", "restarting")
+    mount_table.heal(str(point))
+    tmpfs()
+    aside.rename(local_source)
+    mountd.wait_until(lambda: "theirs mounted on it" in (mountd.status(point)["last_error"] or ""), "refused")
+    assert mount_table.mount_at(str(point)).source == "theirs"
+
+
 def test_a_killed_supervisor_takes_everything_with_it(mountd, local_source, point):
     record = mountd.mount(local_source, point)
     with in_use(point / "a.txt"):

@@ -82,9 +82,17 @@ async def test_one_version_promised_to_two_is_opened_by_both(opens):
     assert [opens.take(NOBODY, node) for _ in range(3)] == [True, True, False]
 
 
-async def test_a_promise_that_nobody_comes_for_is_forgotten(opens, autojump_clock):
+async def test_a_promise_that_nobody_comes_for_is_not_kept_for_long(opens, autojump_clock):
+    node = file(3)
     opens.note(NOBODY, file(2))
-    look_up_again(opens, NOBODY, file(3))
+    look_up_again(opens, NOBODY, node)
+    await trio.sleep(refused_opens.PROMISE_S + 1)
+    assert not opens.take(NOBODY, node)
+    assert opens.of(NOBODY, 1, b"file") is None
+
+
+async def test_who_was_refused_and_never_looks_up_is_forgotten(opens, autojump_clock):
+    opens.note(NOBODY, file(2))
     await trio.sleep(refused_opens.FORGOTTEN_S - 1)
     assert opens.of(NOBODY, 1, b"file") is not None
     await trio.sleep(2)
