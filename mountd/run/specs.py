@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from mountd.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_SIGNATURE = re.compile(r"[?&]sig$", re.IGNORECASE)
+"""What comes before a signature's `=`; one of 64 signatures starts with `/`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +57,14 @@ def parse_download(text: str) -> DownloadInput:
     """Return what the value of one `--download` says.
 
     What follows the last `=` is a PATH if it starts with `/` or `./`; anything else belongs to SOURCE, whose query
-    string may well hold a `=`.
+    string may well hold a `=`, and so does a signature.
 
     Raises:
         UsageError: it is not `NAME=SOURCE[=PATH]`.
     """
     name, rest = _split_name(text, "--download", "NAME=SOURCE[=PATH]")
     source, equals, path = rest.rpartition("=")
-    if not equals or not path.startswith(("/", "./")):
+    if not equals or not path.startswith(("/", "./")) or _SIGNATURE.search(source):
         source, path = rest, ""
     return DownloadInput(name=name, source=_present(source, "SOURCE", "--download", name), path=path or None)
 
