@@ -9,7 +9,6 @@ Nothing is decided here but how to answer; what, is `vfs`'s. No exception of a r
 """
 
 import errno
-import os
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -19,17 +18,15 @@ from mountd.fuse import protocol
 from mountd.fuse.channel import Channel
 from mountd.fuse.convert import AttributePacker
 from mountd.fuse.failures import Failures
+from mountd.fuse.fastpath import FAIR_EVERY
 from mountd.vfs.attributes import Looked
 from mountd.vfs.filesystem import FileSystem
 
-FAIR_EVERY = 32
-"""Every so many requests in a row the loop's other tasks get their turn."""
 WANTED = (
     *(protocol.ASYNC_READ, protocol.ATOMIC_O_TRUNC, protocol.EXPORT_SUPPORT, protocol.BIG_WRITES),
     *(protocol.AUTO_INVAL_DATA, protocol.DO_READDIRPLUS, protocol.ASYNC_DIO, protocol.PARALLEL_DIROPS),
     protocol.MAX_PAGES,
 )
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 CHANGES = (
     *(protocol.SETATTR, protocol.SYMLINK, protocol.MKNOD, protocol.MKDIR, protocol.UNLINK, protocol.RMDIR),
     *(protocol.RENAME, protocol.LINK, protocol.WRITE, protocol.SETXATTR, protocol.REMOVEXATTR, protocol.CREATE),
@@ -232,7 +229,7 @@ class DirectEngine:
 
     def _open(self, unique: int, node: int, caller: int, _length: int) -> None:
         (flags,) = protocol.OPEN_IN.unpack_from(self._request, protocol.BODY)
-        if flags & WRITING:
+        if flags & protocol.WRITING:
             self._channel.fail(unique, errno.EROFS)
             return
         number = self._fs.open_nowait(node, caller=caller)
@@ -273,11 +270,7 @@ class DirectEngine:
             taken = len(listed) + len(entry) <= size
             if taken:
                 listed += entry
-            if node is not None:
-                if taken:
-                    self._fs.taken(node)
-                else:
-                    self._fs.not_taken(node)
+            self._fs.offered(node, taken=taken)
             if not taken:
                 break
         return listed

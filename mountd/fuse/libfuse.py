@@ -1,5 +1,8 @@
 """An engine that leaves the kernel's requests to libfuse, through pyfuse3: for where the direct one will not do."""
 
+import errno
+import logging
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -43,6 +46,9 @@ class LibfuseEngine:
     async def serve(self) -> None:
         """Answer requests until the kernel ends the session, or `request_stop`."""
         with ExitStack() as ending:
+            pyfuse3_log = logging.getLogger("pyfuse3")
+            pyfuse3_log.addFilter(_is_trouble)
+            ending.callback(pyfuse3_log.removeFilter, _is_trouble)
             ending.callback(self._fast_path())
             ending.enter_context(regular_interrupts())
             await pyfuse3.main(min_tasks=IDLE_TASKS, max_tasks=TASKS)
@@ -57,3 +63,9 @@ class LibfuseEngine:
             log.warning("fast path off", reason="this pyfuse3 has no such hook")
         fast.install()
         return fast.remove
+
+
+def _is_trouble(record: logging.LogRecord) -> bool:
+    """Whether a line of pyfuse3's is worth showing: a reply to a request that ended with its mount is no error."""
+    line = record.getMessage()
+    return not ("fuse_reply_* failed" in line and line.endswith(os.strerror(errno.ENOENT)))

@@ -5,7 +5,6 @@ No exception may leave a handler but `FUSEError`: any other would end the sessio
 
 import errno
 import functools
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import pyfuse3
 import trio
 
+from mountd.fuse import protocol
 from mountd.fuse.convert import FOREVER_S, AttributeMaker
 from mountd.fuse.failures import Failures
 from mountd.vfs.filesystem import FileSystem
@@ -25,7 +25,6 @@ CHANGES = (
     *("rmdir", "setattr", "setxattr", "symlink", "unlink", "write"),
 )
 """The requests that the kernel itself refuses, until somebody remounts the file system writable."""
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 
 def handler(operation: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
@@ -92,7 +91,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def open(self, inode: pyfuse3.InodeT, flags: pyfuse3.FlagT, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        if flags & WRITING:
+        if flags & protocol.WRITING:
             raise pyfuse3.FUSEError(errno.EROFS)
         number = await self._fs.open(inode, caller=ctx.pid)
         return pyfuse3.FileInfo(fh=pyfuse3.FileHandleT(number), keep_cache=True)
@@ -130,11 +129,7 @@ class Operations(pyfuse3.Operations):
             else:
                 self._attributes.fill(entry, attributes, valid_s)
             taken = pyfuse3.readdir_reply(token, pyfuse3.FileNameT(name), entry, next_offset)
-            if node is not None:
-                if taken:
-                    self._fs.taken(node)
-                else:
-                    self._fs.not_taken(node)
+            self._fs.offered(node, taken=taken)
             if not taken:
                 break
 

@@ -4,6 +4,7 @@ Source: include/uapi/linux/fuse.h. Numbers are in the machine's byte order, with
 A kernel that speaks a newer version keeps to the one that INIT's answer names.
 """
 
+import os
 import struct
 
 MAJOR = 7
@@ -55,6 +56,9 @@ PARALLEL_DIROPS = 1 << 18
 MAX_PAGES = 1 << 22
 
 FOPEN_KEEP_CACHE = 1 << 1
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+"""The flags of an OPEN that is to change something; O_APPEND alone is none of them."""
 
 LARGEST_REQUEST = 1 << 20
 """Bytes of data in one request: what 256 pages hold, the most that kernels grant unless their administrator says so."""

@@ -362,13 +362,14 @@ class FileSystem:
         for index, name, child, valid_s in self._namespace.rows(node, listing, max(0, offset - FIRST_ENTRY)):
             yield Listed(name, self._attributes(child), valid_s, index + FIRST_ENTRY + 1, child)
 
-    def taken(self, node: Node) -> None:
-        """The kernel took an entry of `entries`: it counts as looked up until `forget`."""
-        node.lookups += 1
-
-    def not_taken(self, node: Node) -> None:
-        """The kernel did not take an entry of `entries`."""
-        self._inodes.drop_if_unknown(node)
+    def offered(self, node: Node | None, *, taken: bool) -> None:
+        """An entry of `entries` was offered to the kernel: one that it took counts as looked up until `forget`."""
+        if node is None:
+            return
+        if taken:
+            node.lookups += 1
+        else:
+            self._inodes.drop_if_unknown(node)
 
     # ---- inside
 

@@ -13,11 +13,6 @@ pytestmark = [pytest.mark.fuse, pytest.mark.azurite]
 
 
 @pytest.fixture
-def point(tmp_path):
-    return tmp_path / "point"
-
-
-@pytest.fixture
 def url(azurite_container):
     """The URL of a container that holds `dir/a.txt`."""
     with azurite_container.client as client:

@@ -120,12 +120,10 @@ class KernelModel:
             with trio.fail_after(self._longest_s):
                 entries = await self.fs.entries(opened.number, offset)
             for name, attributes, valid_s, next_offset, node in entries:
+                self.fs.offered(node, taken=len(taken) < room)
                 if len(taken) == room:
-                    if node is not None:
-                        self.fs.not_taken(node)
                     break
                 if node is not None:
-                    self.fs.taken(node)
                     self._link(opened.inode, name, attributes, valid_s)
                 taken.append((name, attributes, next_offset))
             return taken

@@ -152,3 +152,20 @@ def local_source(tmp_path):
     (directory / "a.txt").write_text("hello\n")
     (directory / "sub" / "b.txt").write_text("deep\n")
     return directory
+
+
+@pytest.fixture
+def point(tmp_path):
+    """A mount point that does not exist yet."""
+    return tmp_path / "point"
+
+
+@contextlib.contextmanager
+def in_use(path):
+    """Keep a file open whose mount ends meanwhile: closing it fails then."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(handle)

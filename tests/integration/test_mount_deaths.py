@@ -1,0 +1,157 @@
+"""What becomes of a mount whose worker, supervisor or connection dies or hangs. SEMANTICS: "The end of a mount"."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from mountd.fuse import fusectl, mount_table
+from tests.support.mounts import in_use
+
+pytestmark = pytest.mark.fuse
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_trouble_is_shown(mountd, local_source, point):
+    record = mountd.mount(local_source, point)
+    os.kill(record.worker_pid, signal.SIGKILL)
+    mountd.wait_until(lambda: (now := mountd.record(point)).state == "ready" and now.restarts == 1, "replaced")
+    assert (point / "a.txt").read_text() == "hello\n"
+    after = mountd.status(point)
+    assert after["restarts"] == 1
+    assert after["last_error"] == "the worker was killed by SIGKILL"
+    assert after["worker_pid"] != record.worker_pid
+    assert "1 restarts; last: the worker was killed by SIGKILL" in mountd.run("status", check=0).stdout
+    mountd.run("unmount", point, check=0)
+    assert "worker died" in mountd.logs(), "the log of a mount with incidents is kept"
+
+
+@needs_root
+def test_a_connection_that_somebody_aborted_is_made_anew_and_said_to_have_been(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    fusectl.write(os.minor(point.stat().st_dev), "abort", 1)
+    mountd.wait_until(lambda: (now := mountd.record(point)).state == "ready" and now.restarts == 1, "replaced")
+    assert (point / "a.txt").read_text() == "hello\n"
+    assert "the connection to the kernel was aborted" in mountd.status(point)["last_error"]
+    assert len(mountd.mounts()) == 1
+
+
+@pytest.fixture
+def tmpfs(point):
+    """Mounts something of somebody else's at the mount point."""
+    mounted = []
+
+    def mount():
+        subprocess.run(["mount", "-t", "tmpfs", "theirs", str(point)], check=True)
+        mounted.append(point)
+
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", str(path)], check=True)
+
+
+@needs_root
+def test_what_somebody_mounts_right_after_an_unmount_is_left_alone(mountd, local_source, point, tmpfs):
+    """The kernel gives the new mount the number of the old one."""
+    mountd.mount(local_source, point)
+    subprocess.run(["umount", str(point)], check=True)
+    tmpfs()
+    mountd.wait_until(lambda: not mountd.processes(), "ended")
+    assert mount_table.mount_at(str(point)).source == "theirs"
+
+
+@needs_root
+def test_a_replacement_does_not_mount_over_what_somebody_mounted_meanwhile(mountd, local_source, point, tmpfs):
+    record = mountd.mount(local_source, point)
+    aside = local_source.rename(local_source.with_name("aside"))
+    os.kill(record.worker_pid, signal.SIGKILL)
+    mountd.wait_until(lambda: mountd.record(point).state == "restarting", "restarting")
+    mount_table.heal(str(point))
+    tmpfs()
+    aside.rename(local_source)
+    mountd.wait_until(lambda: "theirs mounted on it" in (mountd.status(point)["last_error"] or ""), "refused")
+    assert mount_table.mount_at(str(point)).source == "theirs"
+
+
+def test_a_killed_supervisor_takes_everything_with_it(mountd, local_source, point):
+    record = mountd.mount(local_source, point)
+    with in_use(point / "a.txt"):
+        os.kill(record.supervisor_pid, signal.SIGKILL)
+        mountd.wait_gone()
+    assert mountd.records() == []
+    assert list(mountd.runtime.rglob("*.sock")) == [], "looking sweeps dead sockets"
+    mountd.mount(local_source, point)
+
+
+@pytest.fixture
+def stale(mountd, local_source, point):
+    """A dead mount: everything that served it was killed at once."""
+    record = mountd.mount(local_source, point)
+    os.kill(record.supervisor_pid, signal.SIGSTOP)
+    os.kill(record.worker_pid, signal.SIGKILL)
+    os.kill(record.supervisor_pid, signal.SIGKILL)
+    mountd.wait_until(lambda: not mountd.processes(), "dead")
+    assert len(mountd.mounts()) == 1
+    assert mount_table.probe(str(point), 5) == "dead"
+
+
+@pytest.mark.usefixtures("stale")
+def test_a_dead_mount_is_healed_by_the_next(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    assert (point / "a.txt").read_text() == "hello\n"
+    assert len(mountd.mounts()) == 1
+
+
+@pytest.mark.usefixtures("stale")
+def test_a_dead_mount_can_be_unmounted(mountd, point):
+    mountd.run("unmount", point, check=0)
+    assert mountd.mounts() == []
+
+
+# ---- hangs
+
+
+@pytest.fixture
+def stopped(mountd):
+    """Return a function that stops a process until the end of the test."""
+    processes = []
+
+    def stop(process):
+        os.kill(process, signal.SIGSTOP)
+        processes.append(process)
+
+    yield stop
+    for process in processes:
+        os.kill(process, signal.SIGCONT)
+
+
+def test_a_worker_that_hangs_makes_nothing_else_hang(mountd, local_source, point, stopped, tmp_path):
+    record = mountd.mount(local_source, point)
+    stopped(record.worker_pid)
+    assert mountd.record(point).state == "ready"
+    assert f"{point}  not answering" in mountd.run("status", check=0).stdout
+    done = mountd.run("mount", local_source, point, check=6)
+    assert "does not answer" in done.stderr
+    done = mountd.run("mount", local_source, point / "inside", check=5)
+    assert "does not answer within" in done.stderr
+    mountd.mount(local_source, tmp_path / "other")
+
+
+def test_a_mount_whose_worker_hangs_can_be_unmounted(mountd, local_source, point):
+    record = mountd.mount(local_source, point)
+    os.kill(record.worker_pid, signal.SIGSTOP)
+    mountd.run("unmount", point, check=0)
+    assert mountd.mounts() == []
+    assert mountd.processes() == []
+
+
+def test_a_supervisor_that_hangs_is_shown_and_named(mountd, local_source, point, stopped):
+    record = mountd.mount(local_source, point)
+    stopped(record.supervisor_pid)
+    (shown,) = mountd.records()
+    assert (shown.state, shown.name) == ("not answering", "point")
+    assert f"pid {record.supervisor_pid}" in shown.last_error
+    assert "not answering" in mountd.run("list", check=0).stdout
+    assert (point / "a.txt").read_text() == "hello\n", "the worker serves on"
+    assert "did not answer" in mountd.run("unmount", "--all", check=5).stderr
