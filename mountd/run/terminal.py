@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 _STOPS_OF_THE_TERMINAL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -32,8 +33,8 @@ class Terminal:
         if by not in _STOPS_OF_THE_TERMINAL or self._fd < 0:
             return  # somebody's `kill -STOP`: theirs to continue
         if by != signal.SIGTSTP and self._lend():
-            os.killpg(self._group, signal.SIGCONT)
-        elif os.getsid(0) == os.getpgrp():
+            return
+        if os.getsid(0) == os.getpgrp():
             os.killpg(self._group, signal.SIGCONT)  # no shell above us could ever continue it
         else:
             self._reclaim()
@@ -41,10 +42,9 @@ class Terminal:
 
     def on_continued(self) -> None:
         """Continue the command as this process was continued."""
-        if self._lent:
-            self._lend()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._group, signal.SIGCONT)
+        if not (self._lent and self._lend()):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._group, signal.SIGCONT)
 
     def close(self) -> None:
         """Take the terminal back for good."""
@@ -54,18 +54,37 @@ class Terminal:
             self._fd = -1
 
     def _lend(self) -> bool:
-        """Put the command into the foreground if that place is ours to give."""
+        """Put the command into the foreground if that place is ours to give, and continue it there.
+
+        SIGCONT throws away stops that wait behind the one it ends (signal(7)). So a Ctrl-Z that was passed on to the
+        stopped command is sent again. One typed in the microseconds between the next two calls is lost, as in a shell.
+        """
         with contextlib.suppress(OSError), _unstopped():  # the terminal may have been hung up
-            if os.tcgetpgrp(self._fd) == os.getpgrp():
+            asked_to_stop = _is_pending(self._group, signal.SIGTSTP)
+            foreground = os.tcgetpgrp(self._fd)
+            if foreground == os.getpgrp():
                 os.tcsetpgrp(self._fd, self._group)
-                self._lent = True
-            return os.tcgetpgrp(self._fd) == self._group
+            elif foreground != self._group:
+                return False
+            os.killpg(self._group, signal.SIGCONT)
+            self._lent = True
+            if asked_to_stop:
+                os.killpg(self._group, signal.SIGTSTP)
+            return True
         return False
 
     def _reclaim(self) -> None:
         with contextlib.suppress(OSError), _unstopped():
             if self._lent and os.tcgetpgrp(self._fd) == self._group:
                 os.tcsetpgrp(self._fd, os.getpgrp())
+
+
+def _is_pending(process: int, number: signal.Signals) -> bool:
+    """Return whether the signal was sent to `process`, a stopped one, and waits (`ShdPnd` of proc_pid_status(5))."""
+    for line in Path(f"/proc/{process}/status").read_text("ascii", errors="replace").splitlines():
+        if line.startswith("ShdPnd:"):
+            return bool(int(line.split()[1], 16) & 1 << (number - 1))
+    return False
 
 
 @contextlib.contextmanager

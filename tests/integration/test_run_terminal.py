@@ -121,8 +121,10 @@ def test_a_command_may_handle_ctrl_c_itself(shell):
 
 
 def test_ctrl_z_stops_the_job_and_fg_goes_on(shell):
-    shell.command("mountd run -- sh -c 'echo up; read x; echo \"<$x>\"'")
-    shell.expect(r"up\r\n")
+    shell.command("mountd run -- sh -c 'read x; echo got $x; read x; echo \"<$x>\"'")
+    shell.expect(r"calling script.*\n")
+    shell.type("a\n")
+    shell.expect("got a")  # it has the terminal: no stop is lost in the moment it gets it
     shell.type("\x1a")
     shell.expect("Stopped")
     shell.expect("READY ")
