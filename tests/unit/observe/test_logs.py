@@ -22,6 +22,8 @@ def restored():
     """Leave structlog and the standard library's logging as they were."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    # An earlier test may have configured logs: what it captured went away with it, but logging would not capture anew.
+    logging.captureWarnings(False)
     yield
     logging.captureWarnings(False)
     root.handlers[:] = handlers
