@@ -94,6 +94,11 @@ class Lane:
         """How many calls run now."""
         return min(self._unfinished, self._limit)
 
+    @property
+    def unfinished(self) -> int:
+        """How many calls run or wait for a place."""
+        return self._unfinished
+
     def _enqueue(self, made: _Call[Any]) -> None:
         with self._lock:
             if made.token is not self._token:

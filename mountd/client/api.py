@@ -56,6 +56,7 @@ _PREFETCH_S = 35.0
 _UNMOUNT_S = 60.0
 _EXIT_S = 5.0
 _PATH_S = 5.0
+_PROBE_S = 2.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 T = TypeVar("T")
@@ -74,8 +75,14 @@ def mount(spec: MountSpec, *, owner_pid: int | None = None) -> MountRecord:
     With `owner_pid` it is unmounted when that process of this node ends, however it ends and whoever uses it then.
 
     Raises:
+        BusyError: a mount of this user that is being mended has the mount point.
         MountdError: it did not come about; nothing of it is left.
     """
+    mended = being_mended(spec.mountpoint)
+    if mended is not None:
+        raise BusyError(
+            f"{spec.mountpoint} already has {mended.source} mounted on it ({mended.state}); unmount that first"
+        )
     request = Mount(spec=pack(spec), owner_pid=owner_pid)
     for directory in known_directories():
         reply = _ask(directory / sockets.SERVICE_SOCKET, request, _MOUNT_S)
@@ -101,16 +108,11 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
     """
     path = real_mountpoint(mountpoint)
     answers, silent = _ask_all(ListMounts())
-    owners = [
-        (answer.socket, record)
-        for answer in answers
-        for record in answer.records
-        if record.mountpoint == path and record.state != "detached"
-    ]
-    if not owners:
+    owner = _owner(answers, path)
+    if owner is None:
         _unmount_unowned(path, lazy=lazy, silent=silent)
         return
-    socket, record = owners[0]
+    socket, record = owner
     gone = _watch_exit(record.supervisor_pid) if record.private else None
     try:
         if _ask(socket, Unmount(mountpoint=path, lazy=lazy), _UNMOUNT_S) is None:
@@ -134,19 +136,27 @@ def prefetch(mountpoint: str | Path, patterns: list[str], *, pin: bool = False) 
     """
     path = real_mountpoint(mountpoint)
     answers, _ = _ask_all(ListMounts())
-    sockets_there = [
-        answer.socket
-        for answer in answers
-        if any(record.mountpoint == path and record.state != "detached" for record in answer.records)
-    ]
-    if not sockets_there:
+    owner = _owner(answers, path)
+    if owner is None:
         raise NotFoundError(f"no mount of yours is at {path}; `mountd list` shows what there is")
     ticket = secrets.token_hex(8)
     below = below_mount(patterns, path, real_mountpoint)
     request = Prefetch(mountpoint=path, patterns=below, pin=pin, ticket=ticket)
-    if _ask(sockets_there[0], request, _PREFETCH_S) is None:
+    if _ask(owner[0], request, _PREFETCH_S) is None:
         raise UnavailableError(f"the mountd supervisor of {path} has just ended; look with `mountd list`")
     return ticket
+
+
+def being_mended(path: str) -> MountRecord | None:
+    """Return the mount of this user at `path`, absolute and real, whose worker has died and is being replaced.
+
+    What it has left there is an error to readers. It must not be taken away: an empty directory would be none.
+    """
+    if mount_table.mount_at(path) is None or mount_table.probe(path, _PROBE_S) != "dead":
+        return None
+    answers, _ = _ask_all(ListMounts())
+    owner = _owner(answers, path)
+    return None if owner is None else owner[1]
 
 
 def list_mounts() -> list[MountRecord]:
@@ -264,6 +274,17 @@ def _ask_all(request: ListMounts | Status) -> tuple[list[_Answer], list[MountRec
     for thread in threads:
         thread.join()  # each ends by its own deadline
     return answers, silent
+
+
+def _owner(answers: list[_Answer], path: str) -> tuple[Path, MountRecord] | None:
+    """Return the mount that has the mount point `path`, and the socket of its supervisor."""
+    owners = (
+        (answer.socket, record)
+        for answer in answers
+        for record in answer.records
+        if record.mountpoint == path and record.state != "detached"
+    )
+    return next(owners, None)
 
 
 def _silent_record(socket: Path, error: MountdError) -> MountRecord:

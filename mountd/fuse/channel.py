@@ -19,6 +19,9 @@ log = get_logger("mountd.fuse")
 
 IN_THREAD = 256 * KIB
 """Bytes from which on a reply is worth a thread."""
+MOST_IN_THREAD = 8
+"""Replies that are with the thread at most: their bytes are in nobody's budget any more, and a loop that outruns the
+thread gains nothing by it. They are of a MiB or less."""
 IN_ONE_PIECE = 1 * KIB
 """Bytes up to which joining head and body costs less than handing over two pieces."""
 CLOSE_S = 5.0
@@ -69,7 +72,7 @@ class Channel:
         if length <= IN_ONE_PIECE:
             self._write(head + body)
             return
-        if length >= IN_THREAD:
+        if length >= IN_THREAD and self._lane.unfinished < MOST_IN_THREAD:
             with suppress(RuntimeError):  # no thread to be had
                 self._lane.post(self._write, head, body)
                 return

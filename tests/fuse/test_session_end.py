@@ -12,12 +12,12 @@ import time
 import pytest
 
 from mountd.errors import BusyError
-from mountd.fuse import mount_table
+from mountd.fuse import fusectl, mount_table
 
 pytestmark = [pytest.mark.fuse, pytest.mark.both_engines]
 
 MIB = 1 << 20
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="umount(8) is for root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="umount(8), and to abort a connection, is for root")
 
 UNMOUNTS = {
     "umount2": lambda path: mount_table.unmount(str(path)),
@@ -143,6 +143,16 @@ def test_killed_it_leaves_a_dead_mount_that_can_be_healed(server):
     assert caught.value.errno == errno.ENOTCONN
     assert mount_table.heal(str(server.path))
     assert not server.mounted()
+
+
+@as_root
+def test_a_session_that_fails_leaves_its_mount_dead(server):
+    """Until somebody mends it, an error is better than an empty directory."""
+    fusectl.write(os.minor(server.path.stat().st_dev), "abort", 1)
+    assert server.failure() == "failed: the connection to the kernel was aborted"
+    assert server.mounted()
+    assert mount_table.probe(str(server.path), 5) == "dead"
+    assert mount_table.heal(str(server.path))
 
 
 def test_the_place_can_be_used_again(serve, server):

@@ -74,6 +74,22 @@ def test_a_replacement_does_not_mount_over_what_somebody_mounted_meanwhile(mount
     assert mount_table.mount_at(str(point)).source == "theirs"
 
 
+def test_a_mount_that_is_being_mended_is_not_taken_away_by_another(mountd, local_source, point, tmp_path):
+    """Readers are to see an error until it is mended, no empty directory."""
+    record = mountd.mount(local_source, point)
+    (tmp_path / "other").mkdir()
+    aside = local_source.rename(local_source.with_name("aside"))
+    os.kill(record.worker_pid, signal.SIGKILL)
+    mountd.wait_until(lambda: mountd.record(point).state == "restarting", "restarting")
+    done = mountd.run("mount", tmp_path / "other", point, check=6)
+    assert f"{point} already has {local_source} mounted on it (restarting)" in done.stderr
+    with pytest.raises(OSError, match="not connected"):
+        os.listdir(point)
+    aside.rename(local_source)
+    mountd.wait_until(lambda: mountd.record(point).state == "ready", "mended")
+    assert (point / "a.txt").read_text() == "hello\n"
+
+
 def test_a_killed_supervisor_takes_everything_with_it(mountd, local_source, point):
     record = mountd.mount(local_source, point)
     with in_use(point / "a.txt"):

@@ -23,6 +23,8 @@ from mountd.fuse import mount_table
 
 ROOT = Path(__file__).parents[2]
 ANSWER_S = 30.0
+FAILED = 5
+"""Exit status of a server whose session ended in an error."""
 LIFETIME_S = 110.0
 """A server that hung would hang the test with it, in a system call that no signal ends: a thread kills it first."""
 
@@ -112,6 +114,7 @@ class FuseServer:
             self.path.mkdir()
         self._stderr_path = directory / "stderr"
         self._expected = []
+        self._failed = False
         self._buffered = b""
         self._control, theirs = socket.socketpair()
         self._control.settimeout(ANSWER_S)
@@ -238,6 +241,12 @@ class FuseServer:
         assert self.wait() == 0
         return self._receive()["reason"]
 
+    def failure(self):
+        """Wait until the process has failed, and return why it says it did; its mount may stay, dead."""
+        assert self.wait() == FAILED
+        self._failed = True
+        return self._receive()["reason"]
+
     def close(self):
         """Unmount, and check that the mount ended as it should."""
         try:
@@ -246,7 +255,7 @@ class FuseServer:
                 if self.mounted():
                     self.unmount()
             status = self.wait()
-            if status == -signal.SIGKILL:
+            if self._failed or status == -signal.SIGKILL:
                 return  # by `kill`
             assert not self.mounted(), "the mount outlived its process"
             assert status == 0, f"status {status}: {self.stderr()}"

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import threading
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ import trio
 from mountd.aio.threads import Lane
 from mountd.fuse import channel as module
 from mountd.fuse import protocol
-from mountd.fuse.channel import IN_ONE_PIECE, IN_THREAD, Channel
+from mountd.fuse.channel import IN_ONE_PIECE, IN_THREAD, MOST_IN_THREAD, Channel
 
 SIZES = [0, 1, IN_ONE_PIECE, IN_ONE_PIECE + 1, IN_THREAD - 1, IN_THREAD]
 
@@ -69,6 +70,24 @@ async def test_closing_waits_for_what_threads_write(kernel):
         scope.cancel()
         await channel.aclose()
     assert reply(ours)[1] == 4
+
+
+async def test_no_more_replies_than_a_few_wait_for_the_thread(kernel, monkeypatch):
+    ours, descriptor = kernel
+    channel = Channel(descriptor)
+    write, resumed, loop = os.writev, threading.Event(), threading.get_ident()
+
+    def slow_in_threads(*args):
+        assert threading.get_ident() == loop or resumed.wait(20)
+        return write(*args)
+
+    monkeypatch.setattr(module.os, "writev", slow_in_threads)
+    for unique in range(MOST_IN_THREAD + 1):
+        channel.reply(unique, bytes(IN_THREAD))
+    assert reply(ours)[1] == MOST_IN_THREAD  # the loop's own
+    resumed.set()
+    assert [reply(ours)[1] for _ in range(MOST_IN_THREAD)] == list(range(MOST_IN_THREAD))
+    await channel.aclose()
 
 
 async def test_without_a_thread_to_be_had_a_large_reply_is_written_all_the_same(kernel, monkeypatch):
