@@ -63,7 +63,11 @@ def test_an_error_is_raised_as_itself(supervisor):
         session.ask(ListMounts())
 
 
-@pytest.mark.parametrize("said", [b"", Conversation.greeting(), Conversation.greeting() + encode(Done())[:-1]])
+@pytest.mark.parametrize(
+    "said",
+    [b"", Conversation.greeting(), Conversation.greeting() + encode(Done())[:-1]],
+    ids=["nothing", "a greeting", "a greeting and most of an answer"],
+)
 def test_a_supervisor_that_hangs_up_is_gone(supervisor, said):
     session = supervisor(answering(said))
     with session, pytest.raises(SupervisorGoneError, match="ended before it answered"):
