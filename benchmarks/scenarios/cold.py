@@ -1,7 +1,7 @@
 """Cold reads: one large file, and many small ones."""
 
 from benchmarks.bench import Bench, Fetcher, expected_names
-from benchmarks.harness import Check, Result, Series, limit_of, megabytes_s, operations_s
+from benchmarks.harness import Check, Result, Series, best, limit_of, megabytes_s, operations_s
 from benchmarks.jobs import Sample
 from benchmarks.readers import ReadJob
 
@@ -130,6 +130,16 @@ def _check_ratios(result: Result, *, of_limit: float, of_rclone: float) -> None:
         if mountd:
             value = mountd.median / limit
             result.checks.append(Check(what="mountd / limit", value=value, relation=">=", target=of_limit))
+            _add_limit_of_obstore(result, fuse, mountd)
     if mountd and rclone:
         value = mountd.median / rclone.median
         result.checks.append(Check(what="mountd / rclone", value=value, relation=">=", target=of_rclone))
+
+
+def _add_limit_of_obstore(result: Result, fuse: Series, mountd: Series) -> None:
+    """Add the limit that the fastest client makes which, as a cache has to, keeps what it gets."""
+    clients = [series for series in result.series if series.name.startswith("fetch obstore")]
+    if clients:
+        limit = limit_of(best(clients).median, fuse.median)
+        reached = {"mountd": mountd.median / limit}
+        result.series.append(Series(name="limit of obstore", unit=mountd.unit, values=[limit], extra=reached))
