@@ -64,12 +64,13 @@ class Terminal:
             foreground = os.tcgetpgrp(self._fd)
             if foreground == os.getpgrp():
                 os.tcsetpgrp(self._fd, self._group)
+                self._lent = True
             elif foreground != self._group:
                 return False
-            os.killpg(self._group, signal.SIGCONT)
-            self._lent = True
-            if asked_to_stop:
-                os.killpg(self._group, signal.SIGTSTP)
+            with contextlib.suppress(ProcessLookupError):  # it was killed since
+                os.killpg(self._group, signal.SIGCONT)
+                if asked_to_stop:
+                    os.killpg(self._group, signal.SIGTSTP)
             return True
         return False
 
@@ -81,9 +82,10 @@ class Terminal:
 
 def _is_pending(process: int, number: signal.Signals) -> bool:
     """Return whether the signal was sent to `process`, a stopped one, and waits (`ShdPnd` of proc_pid_status(5))."""
-    for line in Path(f"/proc/{process}/status").read_text("ascii", errors="replace").splitlines():
-        if line.startswith("ShdPnd:"):
-            return bool(int(line.split()[1], 16) & 1 << (number - 1))
+    with contextlib.suppress(OSError):  # it was killed since
+        for line in Path(f"/proc/{process}/status").read_text("ascii", errors="replace").splitlines():
+            if line.startswith("ShdPnd:"):
+                return bool(int(line.split()[1], 16) & 1 << (number - 1))
     return False
 
 

@@ -17,6 +17,9 @@ terminal = Terminal(reader.pid)
 seen = [stopped_by()]
 if sys.argv[1] == "key":
     os.killpg(reader.pid, signal.SIGTSTP)
+if sys.argv[1] == "kill":
+    os.killpg(reader.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, reader.pid, os.WEXITED | os.WNOWAIT)
 terminal.on_stopped(signal.SIGTTIN)
 if sys.argv[1] == "key":
     seen.append(stopped_by())
@@ -37,7 +40,7 @@ def lend(key):
     try:
         said = [process.stdout.readline().split()]
         os.write(terminal, b"a line\n")
-        return [*said, process.communicate(timeout=30)[0].split()]
+        return [*said, process.stdout.read().split()]
     finally:
         process.kill()
         process.communicate()
@@ -50,3 +53,7 @@ def test_a_command_that_wants_the_keyboard_gets_it():
 
 def test_a_stop_that_was_asked_for_while_the_terminal_changes_hands_is_not_lost():
     assert lend("key") == [["ready", "SIGTTIN", "SIGTSTP"], ["over", "0"]]
+
+
+def test_a_command_that_is_killed_before_it_gets_the_keyboard_stops_nobody():
+    assert lend("kill") == [["ready", "SIGTTIN"], ["over", "-9"]]
