@@ -8,17 +8,6 @@ import trio.testing
 
 from mountd.errors import DeadlineError, NameTooLongError, NotFoundError, UnavailableError
 from mountd.tree.inodes import ROOT
-from tests.support.memory_mount import MemoryMount
-
-
-@pytest.fixture
-def make_mount(nursery):
-    return lambda **options: MemoryMount(nursery, **options)
-
-
-@pytest.fixture
-def mount(make_mount):
-    return make_mount()
 
 
 async def names_from(mount, opened, offset, room=100):
