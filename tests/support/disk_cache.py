@@ -11,7 +11,7 @@ import pytest
 from mountd.cache.disk.disk_cache import DiskCache, Piece
 from mountd.cache.disk.room import CacheLimits
 from mountd.cache.version import ObjectVersion
-from mountd.units import ETag
+from mountd.units import ByteRange, ETag
 
 STORE = "blob http://127.0.0.1/account/container"
 
@@ -19,6 +19,11 @@ STORE = "blob http://127.0.0.1/account/container"
 def version_of(key, size, number=1):
     """Return the `number`-th version of an object of `size` bytes."""
     return ObjectVersion(key, ETag(f'"{number}"'), size)
+
+
+def whole(version):
+    """Return the range of all that `version` has."""
+    return ByteRange(0, version.size)
 
 
 def bytes_of(version, start=0, stop=None):
