@@ -11,6 +11,16 @@ from tests.support.mounts import Mountd
 PATIENCE_S = 60
 STORE = "azureml://datastores/workspaceblobstore"
 
+TRAIN = """
+import json, os, sys
+data, out = sys.argv[1:3]
+print("DATA", sorted(os.listdir(data)))
+os.makedirs(out, exist_ok=True)
+with open(os.path.join(out, "model.txt"), "w") as file:
+    file.write(open(os.path.join(data, "a.txt")).read())
+print("done", file=sys.stderr)
+"""
+
 
 class RunNode(Mountd):
     """The command line in a workspace; its temp dir is its own, so that leftovers show."""
@@ -61,3 +71,13 @@ def run_node(tmp_path):
     node = RunNode(directory)
     yield node
     node.close()
+
+
+def put_sources(node):
+    """Put what jobs are made of: some data into the datastore, and `src` with a script that trains on it."""
+    node.put({"train/a.txt": "first\n", "train/deep/b.txt": "second\n", "one/file.csv": "1,2\n"})
+    source = node.directory / "src"
+    source.mkdir()
+    (source / "train.py").write_text(TRAIN)
+    (source / "notes.tmp").write_text("left out")
+    (source / ".amlignore").write_text("*.tmp\n")
