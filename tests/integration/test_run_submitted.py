@@ -137,7 +137,8 @@ def test_a_process_that_is_not_the_runs_is_left_alone(node):
 
 
 def test_a_killed_run_is_failed_and_its_command_ends_before_its_data(node, start):
-    line = "trap 'cat \"$data/a.txt\"; echo saved; exit' TERM; echo up; while :; do sleep 0.05; done"
+    # A second, for the run learns what its command's process group is a moment after the command began.
+    line = "trap 'cat \"$data/a.txt\"; echo saved; exit' TERM; sleep 1; echo up; while :; do sleep 0.05; done"
     directory = start(ShellCommand(line=line), inputs=(data(name="data"),))
     node.wait_until(lambda: "\nup\n" in read_log(directory), "the command is up")
     os.kill(read_record(directory).pid, signal.SIGKILL)

@@ -7,8 +7,10 @@ import socket
 
 import pytest
 
+from mountd.cache.disk import room
 from mountd.cache.disk.index import LEAST_REWRITTEN
 from mountd.cache.disk.journal import MAGIC
+from mountd.cache.disk.room import Space
 from mountd.errors import SetupError
 from mountd.units import KIB, MIB, ByteRange
 from tests.support.disk_cache import bytes_of, files_of, open_cache, piece_of, read, taken, version_of, whole
@@ -156,7 +158,12 @@ class TestRestarts:
         assert again.write([piece_of(other)])
         again.close()
 
-    def test_the_ceiling_does_not_shrink_when_a_full_cache_loses_its_index(self, tmp_path):
+    def test_the_ceiling_does_not_shrink_when_a_full_cache_loses_its_index(self, tmp_path, monkeypatch):
+        def disk_of_its_own(_):  # the real one is others', too
+            taken = sum(path.stat().st_blocks * 512 for path in tmp_path.rglob("*") if path.is_file())
+            return Space(block=4096, free=(1 << 36) - taken, free_inodes=None, inodes=0)
+
+        monkeypatch.setattr(room, "measure", disk_of_its_own)
         first = open_cache(tmp_path, size="50%")
         before = first.first_free
         for number in range(20):
