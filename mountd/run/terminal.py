@@ -67,10 +67,9 @@ class Terminal:
                 self._lent = True
             elif foreground != self._group:
                 return False
-            with contextlib.suppress(ProcessLookupError):  # it was killed since
-                os.killpg(self._group, signal.SIGCONT)
-                if asked_to_stop:
-                    os.killpg(self._group, signal.SIGTSTP)
+            os.killpg(self._group, signal.SIGCONT)
+            if asked_to_stop:
+                os.killpg(self._group, signal.SIGTSTP)
             return True
         return False
 

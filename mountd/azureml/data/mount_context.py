@@ -38,7 +38,11 @@ def check_mount_point(path: str) -> None:
     with as_api_errors():
         real = api.real_mountpoint(path)
         mended = api.being_mended(real) is not None
-    if mended or (mount_table.mount_at(real) is not None and not mount_table.heal(real)):
+    if mended:
+        raise UserErrorException(
+            f'"{path}" is already mounted, and being mended. Run `mountd unmount "{path}"` to unmount it.'
+        )
+    if mount_table.mount_at(real) is not None and not mount_table.heal(real):
         raise UserErrorException(f'"{path}" is already mounted. Run `sudo umount "{path}"` to unmount it.')
     if os.path.exists(path) and not os.path.isdir(path):
         raise UserErrorException(f"{path} is no directory; a dataset is mounted on an empty one.")
