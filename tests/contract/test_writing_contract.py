@@ -8,10 +8,7 @@ import trio
 from mountd.errors import ChangedError, ExistsError, NotFoundError, UsageError
 from mountd.units import MIB
 from tests.support.store_listings import children
-from tests.support.stores import WRITABLE_KINDS
-
-writable = pytest.mark.parametrize("backend", WRITABLE_KINDS, indirect=True)
-"""For what is written through the store, and for directories that nothing lies below."""
+from tests.support.stores import writable
 
 
 @writable

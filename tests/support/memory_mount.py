@@ -11,10 +11,14 @@ from mountd.stores.memory import MemoryStore
 from mountd.stores.single import SingleObjectStore
 from mountd.tree.namespace import Namespace
 from mountd.units import MIB
-from mountd.vfs.filesystem import FileSystem
+from mountd.vfs.filesystem import WHOLE_AT_OPEN, FileSystem
 from tests.support.kernel_model import KernelModel
 from tests.support.slow_store import SlowStore
 from tests.support.virtual_time import telling_bytes
+
+SIZES = [1, 100_000, WHOLE_AT_OPEN, WHOLE_AT_OPEN + 1, 3 * MIB]
+"""Of files that `open` fetches whole, and of those of which it does not."""
+LARGE = 8 * MIB
 
 
 class MemoryMount:

@@ -37,6 +37,10 @@ class Tree:
         node = await self.look(name, directory)
         return None if node is None else node.etag
 
+    async def note_etag(self, noted, name):
+        """Append to `noted` what `etag` returns."""
+        noted.append(await self.etag(name))
+
     async def list(self, directory=None):
         """Read a directory to its end; return its names."""
         listing = self.space.listing(directory or self.root)

@@ -32,6 +32,11 @@ WRITABLE_KINDS = (*FLAT_KINDS, "local")
 WEB_KINDS = {"web": "plain", "web_whole": "bare"}
 """Files on nginx, once with parts and versions, once with neither; the values are names of `nginx.SERVERS`."""
 
+flat_only = pytest.mark.parametrize("backend", FLAT_KINDS, indirect=True)
+"""For keys beside each other that a directory tree cannot hold."""
+writable = pytest.mark.parametrize("backend", WRITABLE_KINDS, indirect=True)
+"""For what is written through the store, and for directories that nothing lies below."""
+
 S = TypeVar("S", bound=Store)
 _directories = itertools.count(1)
 

@@ -17,11 +17,8 @@ async def test_a_late_answer_does_not_undo_a_newer_one(autojump_clock, tree):
     tree.store.back_s = lambda method, key: 10.0 if method in ("stat", "is_directory") else 1.0
     seen = []
 
-    async def look():
-        seen.append(await tree.etag(b"a"))
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(look)
+        nursery.start_soon(tree.note_etag, seen, b"a")
         await trio.sleep(1)
         new = tree.memory.set("a", b"2").etag
         await tree.list()
@@ -194,15 +191,12 @@ async def test_an_answer_that_was_sent_for_before_the_doubt_does_not_settle_it(a
     tree.store.back_s = 10.0
     seen = []
 
-    async def look():
-        seen.append(await tree.etag(b"a"))
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(look)
+        nursery.start_soon(tree.note_etag, seen, b"a")
         await trio.sleep(1)
         new = tree.memory.set("a", b"2").etag
         tree.space.doubt(node)
-        nursery.start_soon(look)
+        nursery.start_soon(tree.note_etag, seen, b"a")
     assert seen == [new, new]
     assert not tree.space.doubted(tree.root, b"a")
 

@@ -14,11 +14,7 @@ from mountd.errors import (
     UnavailableError,
 )
 from mountd.units import MIB
-from mountd.vfs.filesystem import WHOLE_AT_OPEN
-
-SIZES = [1, 100_000, WHOLE_AT_OPEN, WHOLE_AT_OPEN + 1, 3 * MIB]
-LARGE = 8 * MIB
-
+from tests.support.memory_mount import LARGE, SIZES
 
 # ---- reading
 

@@ -15,10 +15,7 @@ from mountd.errors import (
 )
 from mountd.units import KIB, MIB
 from mountd.vfs.filesystem import START_AT_OPEN, WHOLE_AT_OPEN
-
-SIZES = [1, 100_000, WHOLE_AT_OPEN, WHOLE_AT_OPEN + 1, 3 * MIB]
-LARGE = 8 * MIB
-
+from tests.support.memory_mount import LARGE, SIZES
 
 # ---- replaced between lookup and open
 
