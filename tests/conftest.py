@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.support.run_node",
     "tests.support.raw_http",
     "tests.support.stores",
+    "tests.support.tls_http",
     "tests.support.web_origin",
 ]
 

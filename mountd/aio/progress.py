@@ -36,6 +36,7 @@ class Progress:
         least: returns how many bytes are progress.
         tell: called, in whichever thread, on progress; but not again within `quiet_s`.
         quiet_s: seconds.
+        since: when the request began, by the clock; by default now.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Progress:
         least: Callable[[], int] = lambda: LEAST,
         tell: Callable[[], None] = lambda: None,
         quiet_s: float = 0.0,
+        since: float | None = None,
     ) -> None:
         self._clock = clock
         self._least = least
@@ -72,11 +74,11 @@ class Progress:
         """Of them, those that were taken for progress; or of an earlier try, the most."""
         self._fresh_starts = FRESH_STARTS
         self._who_waits: list[list[Progress]] = []
-        self.at = clock()
+        self._began = clock()
+        """This try."""
+        self.at = self._began if since is None else since
         """When there was progress last, or the request began; by the clock."""
         self._told = self.at
-        self._began = self.at
-        """This try."""
         self.waits = False
         """For a place: nobody has begun with it."""
         self.over = False

@@ -61,6 +61,7 @@ async def retrying(
     was_well: Callable[[MountdError], bool] = lambda _: True,
     least: Callable[[], int] = lambda: LEAST,
     on_progress: Callable[[], None] = lambda: None,
+    since: float | None = None,
 ) -> T:
     """Return the result of the first `attempt` that does not fail in a retryable way.
 
@@ -73,12 +74,13 @@ async def retrying(
             met?) and a `NonsenseError` (did it ever make sense?).
         least: returns how many bytes are progress.
         on_progress: told about progress, in the loop and not for every piece.
+        since: when the request began, on the loop's clock; by default now.
 
     Raises:
         DeadlineError: the deadline is over, or the answers are nonsense; the last failure is its cause.
         MountdError: whatever a try raised that is not worth another.
     """
-    deadline = _Deadline(policy, least, on_progress)
+    deadline = _Deadline(policy, least, on_progress, since)
     progress = deadline.progress
     failures = nonsense = 0
     last: MountdError | None = None
@@ -116,14 +118,16 @@ class _Deadline:
 
     __slots__ = ("_on_progress", "_policy", "_quiet_s", "_scope", "_token", "began", "progress")
 
-    def __init__(self, policy: RetryPolicy, least: Callable[[], int], on_progress: Callable[[], None]) -> None:
+    def __init__(
+        self, policy: RetryPolicy, least: Callable[[], int], on_progress: Callable[[], None], since: float | None
+    ) -> None:
         self._policy = policy
         self._on_progress = on_progress
         self._quiet_s = policy.deadline_s * QUIET_PART
         self._token = trio.lowlevel.current_trio_token()
         self._scope: trio.CancelScope | None = None
         clock = trio.lowlevel.current_clock().current_time
-        self.progress = Progress(clock=clock, least=least, tell=self._tell, quiet_s=self._quiet_s)
+        self.progress = Progress(clock=clock, least=least, tell=self._tell, quiet_s=self._quiet_s, since=since)
         self.began = self.progress.at
 
     @property

@@ -15,6 +15,7 @@ No lock: all state is touched by the trio loop only, between checkpoints marked 
 """
 
 from collections import OrderedDict
+from functools import partial
 
 import trio
 
@@ -23,7 +24,7 @@ from mountd.cache.budget import Budget
 from mountd.cache.cached_object import CachedObject
 from mountd.cache.extents import Extent
 from mountd.cache.readahead import WindowLimits
-from mountd.cache.version import Fetch, ObjectVersion
+from mountd.cache.version import BeginFetch, Fetch, ObjectVersion, never
 from mountd.errors import ChangedError, CorruptError, MountdError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
 
@@ -57,10 +58,17 @@ class BlockCache:
         nursery: owns the fetches; when it closes, waiting readers get an error.
         limit_bytes: the budget.
         limits: sizes of windows and parts; cut down so that several parts fit the budget.
+        begin: starts to fetch without a task, where it can.
     """
 
     def __init__(
-        self, fetch: Fetch, nursery: trio.Nursery, *, limit_bytes: int, limits: WindowLimits | None = None
+        self,
+        fetch: Fetch,
+        nursery: trio.Nursery,
+        *,
+        limit_bytes: int,
+        limits: WindowLimits | None = None,
+        begin: BeginFetch = never,
     ) -> None:
         limits = limits or WindowLimits()
         self._limits = WindowLimits(
@@ -74,6 +82,7 @@ class BlockCache:
         # A demand is fetched in pieces of this size, so that one is always grantable.
         self._demand_piece = max(min(MIB, limit_bytes // 4), SMALLEST_CHARGE)
         self._fetch = fetch
+        self._begin = begin
         self._nursery = nursery
         self.budget = Budget(limit_bytes, self._reclaim)
         self.counters = CacheCounters()
@@ -174,6 +183,11 @@ class BlockCache:
         self._want(found, ByteRange(start, stop))
         return False
 
+    def pending(self, found: CachedObject, start: int, stop: int) -> Extent | None:
+        """Return the extent that brings all of [start, stop) and is on its way; None: there is no such one."""
+        extent = found.extents.at(start)
+        return extent if extent is not None and extent.data is None and stop <= extent.stop else None
+
     async def warm(self, found: CachedObject, start: int, stop: int) -> None:
         """Bring [start, stop) into memory; errors as in `read`. Does not count as a read.
 
@@ -210,7 +224,17 @@ class BlockCache:
         extent.charged = charge
         extent.early = True
         self._early_bytes += charge
-        self._nursery.start_soon(self._fill_early, found, extent, charge, abreast, abreast.begin())
+        began = abreast.begin()
+
+        def came(data: memoryview | None) -> None:
+            if data is None:
+                self._nursery.start_soon(self._fill_early, found, extent, charge, abreast, began)
+            else:
+                abreast.end(began)
+                self._came(found, extent, data)
+
+        if not self._begin(version, extent.range, came):
+            self._nursery.start_soon(self._fill_early, found, extent, charge, abreast, began)
         return True
 
     # ---- fetching
@@ -225,7 +249,8 @@ class BlockCache:
                 charge = max(stop - start, SMALLEST_CHARGE)
                 charged = self.budget.try_charge(charge)
                 extent.charged = charge if charged else 0
-                self._nursery.start_soon(self._fill, found, extent, charge)
+                if not charged or not self._begin(found.version, extent.range, partial(self._came, found, extent)):
+                    self._nursery.start_soon(self._fill, found, extent, charge)
                 start = stop
 
     def _fetch_ahead(self, found: CachedObject, ahead: ByteRange, part: int) -> None:
@@ -268,25 +293,35 @@ class BlockCache:
             self._fail(found, extent, UnavailableError(f"{found.version.key}: the mount is ending"))
             raise
         else:
-            # no await: the bytes are held, findable and evictable from here on
-            self.counters.bytes_fetched += len(data)
-            extent.data = data
-            if found.users:
-                self._fresh[extent] = found
-                found.fresh[extent] = None
-            elif found.early_until is not None:
-                extent.spent = True
-                self._early[extent] = found
-            else:
-                extent.spent = True
-                self._left[extent] = found
-            extent.done.set()
-            self.budget.retry_reclaim()
+            self._arrived(found, extent, data)
+
+    def _came(self, found: CachedObject, extent: Extent, data: memoryview | None) -> None:
+        """A fetch without a task is over; what it did not bring, the ordinary one does, or says why not."""
+        if data is not None and len(data) == extent.stop - extent.start:
+            self._arrived(found, extent, data)
+        else:
+            self._nursery.start_soon(self._fill, found, extent, extent.charged)
+
+    def _arrived(self, found: CachedObject, extent: Extent, data: memoryview) -> None:
+        """The bytes are held, findable and evictable from here on."""
+        self.counters.bytes_fetched += len(data)
+        extent.data = data
+        if found.users:
+            self._fresh[extent] = found
+            found.fresh[extent] = None
+        elif found.early_until is not None:
+            extent.spent = True
+            self._early[extent] = found
+        else:
+            extent.spent = True
+            self._left[extent] = found
+        extent.end()
+        self.budget.retry_reclaim()
 
     def _fail(self, found: CachedObject, extent: Extent, error: Exception) -> None:
         extent.error = error
         found.extents.remove(extent)
-        extent.done.set()
+        extent.end()
         if extent.charged:
             charged, extent.charged = extent.charged, 0
             if found.early_until is not None:

@@ -5,6 +5,7 @@ map when it is evicted or its fetch failed. Pure bookkeeping: no I/O, no budget.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 
 import trio
 
@@ -18,7 +19,7 @@ class Extent:
     memory while it holds a pin, so pins cannot dead-lock the budget.
     """
 
-    __slots__ = ("charged", "data", "done", "early", "error", "pins", "spent", "start", "stop")
+    __slots__ = ("charged", "data", "done", "early", "error", "pins", "spent", "start", "stop", "told")
 
     def __init__(self, start: int, stop: int) -> None:
         self.start = start
@@ -26,12 +27,21 @@ class Extent:
         self.data: memoryview | None = None
         self.error: Exception | None = None
         self.done = trio.Event()
+        self.told: list[Callable[[], None]] = []
+        """Called when it is no longer pending, held or failed, before anybody who waits for `done` goes on."""
         self.pins = 0
         self.charged = 0
         self.early = False
         """It is fetched for nobody yet."""
         self.spent = False
         """It is the first to go: its last byte was delivered and the kernel has it, or nobody has its file open."""
+
+    def end(self) -> None:
+        """It is held, or its fetch failed: say so."""
+        self.done.set()
+        told, self.told = self.told, []
+        for tell in told:
+            tell()
 
     @property
     def range(self) -> ByteRange:

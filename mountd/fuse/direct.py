@@ -19,6 +19,7 @@ from mountd.fuse.channel import Channel
 from mountd.fuse.convert import AttributePacker
 from mountd.fuse.failures import Failures
 from mountd.fuse.fastpath import FAIR_EVERY
+from mountd.fuse.openings import Openings
 from mountd.vfs.attributes import Looked
 from mountd.vfs.filesystem import FileSystem
 
@@ -67,6 +68,7 @@ class DirectEngine:
         self._background = (max_background, congestion)
         self._reading = trio.CancelScope()
         self._late: trio.Nursery | None = None
+        self._openings = Openings()
         self.initialised = trio.Event()
         """Set once INIT, the first request of all, has been answered."""
         self._handlers: dict[int, Handler] = {
@@ -102,9 +104,11 @@ class DirectEngine:
         try:
             async with trio.open_nursery() as late:
                 self._late = late
+                late.start_soon(self._openings.look_after)
                 with self._reading:
                     await self._serve()
                     late.cancel_scope.cancel()  # nobody waits for them any more
+                self._openings.end()
         finally:
             await self._channel.aclose()
 
@@ -232,11 +236,26 @@ class DirectEngine:
         if flags & protocol.WRITING:
             self._channel.fail(unique, errno.EROFS)
             return
-        number = self._fs.open_nowait(node, caller=caller)
-        if number is None:
+
+        def in_a_task() -> None:
             self._answer_later("open", unique, self._opened, node, caller)
+
+        def done(outcome: int | Exception | None) -> None:
+            self._openings.remove(unique)
+            if outcome is None:
+                in_a_task()
+            elif isinstance(outcome, int):
+                self._channel.reply(unique, protocol.OPEN_OUT.pack(outcome, protocol.FOPEN_KEEP_CACHE))
+            else:
+                self._fail(unique, "open", outcome)
+
+        begun = self._fs.begin_open(node, done, caller=caller)
+        if begun is None:
+            in_a_task()
+        elif isinstance(begun, int):
+            self._channel.reply(unique, protocol.OPEN_OUT.pack(begun, protocol.FOPEN_KEEP_CACHE))
         else:
-            self._channel.reply(unique, protocol.OPEN_OUT.pack(number, protocol.FOPEN_KEEP_CACHE))
+            self._openings.add(unique, begun, in_a_task)
 
     async def _opened(self, node: int, caller: int) -> bytes:
         return protocol.OPEN_OUT.pack(await self._fs.open(node, caller=caller), protocol.FOPEN_KEEP_CACHE)

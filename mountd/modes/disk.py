@@ -10,7 +10,7 @@ from mountd.aio.threads import Lane
 from mountd.cache.disk.disk_cache import DiskCache, Place
 from mountd.cache.disk.room import CacheLimits
 from mountd.cache.disk.tier import DiskTier
-from mountd.cache.version import Fetch
+from mountd.cache.version import BeginFetch, Fetch
 from mountd.catalog.model import DatasetSpec, LocalSpec, Location, StoreSpec
 from mountd.catalog.store_identity import store_identity
 from mountd.config.mount_options import MountOptions
@@ -48,11 +48,19 @@ class MountDisk:
         tier: its tier; None: there is none.
         fill: what fills it; as `tier`.
         fetch: what readers are to use.
+        begin: starts the same without a task, where it can.
         without: why there is no tier, for people.
     """
 
     def __init__(
-        self, spec: MountSpec, tier: DiskTier | None, fill: Fill | None, fetch: Fetch, *, without: FillStatus
+        self,
+        spec: MountSpec,
+        tier: DiskTier | None,
+        fill: Fill | None,
+        fetch: Fetch,
+        begin: BeginFetch,
+        *,
+        without: FillStatus,
     ) -> None:
         self._options = spec.options
         self._tier = tier
@@ -60,6 +68,7 @@ class MountDisk:
         self._without = without
         self._refused: list[FillStatus] = []
         self.fetch = fetch
+        self.begin = begin
 
     @property
     def memory_bytes(self) -> int:
@@ -135,7 +144,9 @@ class MountDisk:
         return f"streaming through memory and the disk cache ({used} of {most})"
 
 
-async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: str, fetch: Fetch) -> MountDisk:
+async def open_disk(
+    spec: MountSpec, guarded: GuardedStore, store: Store, root: str, fetch: Fetch, begin: BeginFetch
+) -> MountDisk:
     """Return the disk side of a mount, with a tier where there can be one.
 
     Args:
@@ -144,6 +155,7 @@ async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: 
         store: what the mount shows of it.
         root: key of the mount's root in `store`.
         fetch: brings bytes from the store.
+        begin: starts the same without a task, where it can.
 
     Raises:
         SetupError, DeniedError: the cache directory cannot be used, in mode `download`.
@@ -151,7 +163,7 @@ async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: 
     options, location = spec.options, spec.location
     place = None if options.mode == "stream" else _place(location, guarded.inner, store)
     if place is None:
-        return MountDisk(spec, None, None, fetch, without=_why_not(options, location))
+        return MountDisk(spec, None, None, fetch, begin, without=_why_not(options, location))
     trouble: Exception | None = None
     try:
         cache = await Lane("disk cache", 1).run(lambda: DiskCache(options.cache_dir, place, _limits(options)))
@@ -161,11 +173,11 @@ async def open_disk(spec: MountSpec, guarded: GuardedStore, store: Store, root: 
         trouble = error if isinstance(error, MountdError) else _unusable(options, error)
         cache = DiskCache(options.cache_dir, place, _limits(options), opened=False)
     misses = Misses()
-    tier = DiskTier(cache, fetch, queue_bytes=queue_bytes(options), on_miss=misses.note, trouble=trouble)
+    tier = DiskTier(cache, fetch, begin=begin, queue_bytes=queue_bytes(options), on_miss=misses.note, trouble=trouble)
     bringer = Bringer(store, root, tier, queue_bytes=queue_bytes(options))
     whole = spec.eager or options.mode == "download"
     fill = Fill(tier, bringer, misses, root=root, identity=shown_by(location), whole=whole)
-    return MountDisk(spec, tier, fill, tier.fetch, without=FillStatus())
+    return MountDisk(spec, tier, fill, tier.fetch, tier.begin, without=FillStatus())
 
 
 def shown_by(location: Location) -> str:

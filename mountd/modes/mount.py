@@ -14,7 +14,7 @@ from mountd.cache.allocator import free_memory, reuse_buffers, touch
 from mountd.cache.block_cache import KEEP_DELIVERED, BlockCache
 from mountd.cache.disk.tier import SHORT_QUEUE
 from mountd.cache.readahead import WindowLimits
-from mountd.cache.version import Fetch, ObjectVersion
+from mountd.cache.version import BeginFetch, Fetch, FetchDone, ObjectVersion, never
 from mountd.catalog.model import LocalSpec
 from mountd.errors import ChangedError, UsageError
 from mountd.fuse.convert import Ownership
@@ -23,7 +23,7 @@ from mountd.modes.datasets import open_place
 from mountd.modes.disk import MountDisk, open_disk
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
-from mountd.stores.base import Store
+from mountd.stores.base import Chunk, QuickReads, Store
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.open import probe
 from mountd.stores.single import SingleObjectStore
@@ -124,12 +124,13 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
     disk: MountDisk | None = None
     try:
         store, root = await _rooted(guarded, location.path, options.request_deadline_s)
-        disk = await open_disk(spec, guarded, store, root, _fetch_from(store))
+        disk = await open_disk(spec, guarded, store, root, _fetch_from(store), begin_from(store))
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(guarded.serve)
             disk.start(nursery)
             ttl_s = options.attr_ttl_s if listing is None else math.inf
             namespace: Tree = PinnedNamespace(listing) if listing else Namespace(store, root, nursery, ttl_s=ttl_s)
-            cache = BlockCache(disk.fetch, nursery, limit_bytes=disk.memory_bytes)
+            cache = BlockCache(disk.fetch, nursery, limit_bytes=disk.memory_bytes, begin=disk.begin)
             filesystem = FileSystem(
                 namespace,
                 cache,
@@ -218,3 +219,18 @@ def _fetch_from(store: Store) -> Fetch:
         return chunk.data
 
     return fetch
+
+
+def begin_from(store: Store) -> BeginFetch:
+    """Return what starts to fetch from `store` without a task, where it can."""
+    if not isinstance(store, QuickReads):
+        return never
+    quick: QuickReads = store
+
+    def begin(version: ObjectVersion, wanted: ByteRange, done: FetchDone) -> bool:
+        def came(chunk: Chunk | None) -> None:
+            done(chunk.data if chunk is not None and chunk.etag == version.etag else None)
+
+        return quick.begin_read(version.key, wanted.start, wanted.length, if_match=version.etag, done=came)
+
+    return begin

@@ -8,6 +8,7 @@ lanes of threads: reads, questions (HEAD, LIST) and writes cannot starve each ot
 
 import re
 import time
+from collections.abc import Callable
 
 import trio
 
@@ -28,8 +29,8 @@ from mountd.stores.azure_listing import holds_entries, marks_folder, parse_page
 from mountd.stores.azure_place import Place, Timeouts, can_exist, is_plain
 from mountd.stores.azure_reads import AzureReads
 from mountd.stores.azure_rest import AzureRest
-from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page
-from mountd.stores.loop_http import DeclinedError
+from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, ReadDone
+from mountd.stores.http_answer import DeclinedError
 from mountd.units import ETag
 
 PAGE_LIMIT = 5000
@@ -110,6 +111,16 @@ class AzureBlobStore:
                     return chunk
                 asked = True
         return await self._reads.run(self._read, key, start, length, if_match, asked)
+
+    def begin_read(self, key: str, start: int, length: int, *, if_match: ETag | None, done: ReadDone) -> bool:
+        """Start to read without a task; False: not now."""
+        if length <= 0 or not can_exist(key) or not is_plain(key):
+            return False
+        return self._direct.begin(self._what("read", key), key, start, length, if_match, done)
+
+    async def serve(self, moved: Callable[[], None]) -> None:
+        """Call back those who began to read, until cancelled."""
+        await self._direct.serve(moved)
 
     async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
         """Write a whole blob at once; the service takes at most 5,000 MiB."""

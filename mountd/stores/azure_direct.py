@@ -8,6 +8,8 @@ import base64
 import hmac
 import re
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from email.utils import formatdate
 from importlib.metadata import version
 from urllib.parse import urlsplit
@@ -19,11 +21,17 @@ from mountd.errors import CorruptError, MountdError, NonsenseError, UnavailableE
 from mountd.stores.azure_errors import from_answer, retry_after_s
 from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
 from mountd.stores.base import Chunk
-from mountd.stores.loop_http import Answer, BrokenOffError, DeclinedError, LoopHttp
+from mountd.stores.http_answer import Answer, BrokenOffError, DeclinedError
+from mountd.stores.http_connections import Connections
+from mountd.stores.loop_http import LoopHttp
+from mountd.stores.quick_http import QuickHttp
 from mountd.units import ETag
 
 _CONTENT_RANGE = re.compile(rb"bytes (\d+)--?\d+/(\d+)")
 """Azurite, asked for one byte at the very end, answers 206 with a range that is none: `bytes 0--1/0`."""
+
+TROUBLED = frozenset({429, 500, 503})
+"""The service asks for patience."""
 
 
 class AzureDirect:
@@ -31,12 +39,9 @@ class AzureDirect:
 
     def __init__(self, spec: BlobSpec, timeouts: Timeouts) -> None:
         self._place = Place.of(spec)
-        self._http = LoopHttp(
-            spec.account_url,
-            connect_s=timeouts.connect_s,
-            stall_s=timeouts.stall_s,
-            total_s=timeouts.total_s,
-        )
+        self._connections = Connections(spec.account_url, connect_s=timeouts.connect_s)
+        self._http = LoopHttp(self._connections, stall_s=timeouts.stall_s, total_s=timeouts.total_s)
+        self._quick = QuickHttp(self._connections, stall_s=timeouts.stall_s, total_s=timeouts.total_s)
         self._base_path = urlsplit(self._place.url(None)).path
         self._key = base64.b64decode(spec.credential.key) if isinstance(spec.credential, AccountKey) else None
         self._query = f"?{spec.credential.token}" if isinstance(spec.credential, Sas) else ""
@@ -73,9 +78,31 @@ class AzureDirect:
             failure = self._refusal(what, answer)
         raise failure
 
+    def begin(
+        self, what: str, key: str, start: int, length: int, if_match: ETag | None, done: Callable[[Chunk | None], None]
+    ) -> bool:
+        """Start to `get`; False: not now. `done` is told what came, or None: `get` says why it did not."""
+
+        def came(answer: Answer | None) -> None:
+            chunk = None
+            if answer is not None and answer.status == 206:
+                with suppress(MountdError):
+                    chunk = self._chunk(what, answer, start, length)
+            elif answer is not None and answer.status in TROUBLED:
+                self._quick.rest()
+            done(chunk)
+
+        if if_match is not None and not if_match.isprintable():
+            return False
+        return self._quick.begin(self._request(key, f"bytes={start}-{start + length - 1}", if_match), length, came)
+
+    async def serve(self, moved: Callable[[], None]) -> None:
+        """Call back those who began, until cancelled; `moved` is told of what takes long and gets on."""
+        await self._quick.serve(moved)
+
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connections.close()
 
     @staticmethod
     def _chunk(what: str, answer: Answer, start: int, length: int) -> Chunk | None:

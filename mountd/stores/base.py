@@ -18,8 +18,9 @@ where keys hold a `/`. Keys are `str` without a leading slash. Rules that every 
 - Only `MountdError`s come out; no message holds a secret.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mountd.units import ETag
 
@@ -144,3 +145,24 @@ class Store(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
+
+
+ReadDone = Callable[[Chunk | None], None]
+"""Takes what came; None: `Store.read` will say why it did not, or bring it."""
+
+
+@runtime_checkable
+class QuickReads(Protocol):
+    """What a store has that can read small ranges without a task for each.
+
+    Everything that is not plain sailing is for `Store.read`: it is what to call after a "no", of either kind.
+    """
+
+    def begin_read(self, key: str, start: int, length: int, *, if_match: ETag | None, done: ReadDone) -> bool:
+        """Start to `read`; False: not now, and always before and after `serve`.
+
+        `done` is called later, by the loop, once; not at all if `serve` ends before.
+        """
+
+    async def serve(self, moved: Callable[[], None]) -> None:
+        """Call back those who began, until cancelled; `moved` is told of reads that take long and get on."""

@@ -25,7 +25,7 @@ from mountd.errors import (
     UnavailableError,
     UnreachableError,
 )
-from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, Store, Upload
+from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, QuickReads, ReadDone, Store, Upload
 from mountd.units import ETag
 
 T = TypeVar("T")
@@ -61,6 +61,28 @@ class _Running:
         self.tries = 0
 
 
+class _Begun:
+    """Calls whose first try came to nothing, for whoever goes on with them; that is at once, or never."""
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._calls: dict[tuple[str, int, int], tuple[_Running, float]] = {}
+
+    def leave(self, what: tuple[str, int, int], call: _Running) -> None:
+        """Somebody will go on with `call`."""
+        if len(self._calls) >= self.MOST:
+            self._calls.clear()
+        self._calls[what] = (call, trio.current_time())
+
+    def take(self, what: tuple[str, int, int]) -> _Running | None:
+        """Return the call that is to be gone on with."""
+        if not self._calls:
+            return None
+        call, left_at = self._calls.pop(what, (None, 0.0))
+        return call if trio.current_time() - left_at < SLOW_AFTER_S else None
+
+
 class GuardedStore:
     """Deadlines, retries, checks and counters around `inner`.
 
@@ -71,8 +93,10 @@ class GuardedStore:
 
     def __init__(self, inner: Store, policy: RetryPolicy) -> None:
         self._inner = inner
+        self._quick = inner if isinstance(inner, QuickReads) else None
         self._policy = policy
         self._running: set[_Running] = set()
+        self._begun = _Begun()
         self._listeners: list[Callable[[], None]] = []
         self._reached = False
         """Something ever answered."""
@@ -164,9 +188,51 @@ class GuardedStore:
                 raise ChangedError(f"read {self.name}/{key}: the store answered with another version than asked for")
             return chunk
 
-        chunk = await self.call("read", key, attempt)
+        chunk = await self.call("read", key, attempt, begun=self._begun.take((key, start, length)))
         self.bytes_read += chunk.data.nbytes
         return chunk
+
+    def begin_read(self, key: str, start: int, length: int, *, if_match: ETag | None, done: ReadDone) -> bool:
+        """Start the first try of a `read` without a task; False: not now.
+
+        Checked and counted as there. What it does not bring is for `read`, which goes on with the same call.
+        """
+        if self._quick is None:
+            return False
+        running = _Running("read", key)
+
+        def came(chunk: Chunk | None) -> None:
+            self._running.discard(running)
+            if chunk is not None and (
+                chunk.data.nbytes != max(0, min(length, chunk.size - start))
+                or (if_match is not None and chunk.etag != if_match)
+            ):
+                chunk = None
+            if chunk is None:
+                self._begun.leave((key, start, length), running)
+            else:
+                self._reached = self._understood = True
+                self.shortest_read.note(trio.current_time() - running.started)
+                self.bytes_read += chunk.data.nbytes
+            done(chunk)
+
+        if not self._quick.begin_read(key, start, length, if_match=if_match, done=came):
+            return False
+        self.calls["read"] += 1
+        self.requests += 1
+        running.tries = 1
+        self._running.add(running)
+        return True
+
+    async def serve(self, moved: Callable[[], None] = lambda: None) -> None:
+        """Call back those who began to read, until cancelled."""
+
+        def got_on() -> None:
+            self._got_on()
+            moved()
+
+        if self._quick is not None:
+            await self._quick.serve(got_on)
 
     async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
         """Write a whole small object at once."""
@@ -208,11 +274,14 @@ class GuardedStore:
         chunk = await self._inner.read(key, 0, info.size, if_match=info.etag)
         return info if chunk.data == data else None
 
-    async def call(self, operation: str, name: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Run `attempt` under the policy, counted and shown as `operation` on `name`."""
+    async def call(
+        self, operation: str, name: str, attempt: Callable[[], Awaitable[T]], *, begun: "_Running | None" = None
+    ) -> T:
+        """Run `attempt` under the policy, counted and shown as `operation` on `name`; or go on with a call's next."""
         asks = operation != "list" or self.capabilities.lists_by_asking
-        self.calls[operation] += 1
-        running = _Running(operation, name)
+        if begun is None:
+            self.calls[operation] += 1
+        running = begun or _Running(operation, name)
 
         async def counted() -> T:
             running.progress = current()
@@ -238,6 +307,7 @@ class GuardedStore:
                 on_progress=self._got_on,
                 what=f"{operation} {self.name}/{name}",
                 policy=self._policy,
+                since=running.started,
                 on_retry=lambda error, _: self._tell(running, error),
                 was_well=lambda error: self._reached if isinstance(error, UnreachableError) else self._understood,
             )

@@ -8,25 +8,31 @@ connection can be made) it *declines*, and the caller asks in another way, whose
 - An answer is whole or an error, and only after a whole answer is a connection used again.
 - A request is sent once; twice only if the server closed a kept connection without a word, as it may at any time.
 - A cancelled or failed exchange closes its connection.
-- After a connection that could not be made none is tried for `REST_S`: a store that is down is not asked twice.
 - At most `MOST_EXCHANGES` run; more are declined.
 - Of large bodies that arrive together a few are received at a time, those that are due first. One whose bytes are not
   there leaves its place: a connection that is slow holds up no other.
 """
 
-import select
 import socket
 import ssl
 from contextlib import suppress
-from typing import NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import trio
 
 from mountd.aio.buffers import unfilled
 from mountd.aio.precedence import Precedence
 from mountd.aio.progress import current
+from mountd.stores.http_answer import (
+    HEAD_ROOM,
+    Answer,
+    BrokenOffError,
+    DeclinedError,
+    Head,
+    UnansweredError,
+    answer_in,
+    head_of,
+)
+from mountd.stores.http_connections import Connection, Connections
 from mountd.units import KIB, MIB
 
 LARGEST = 8 * MIB
@@ -47,45 +53,6 @@ DUE_BYTES_PER_S = 100e6
 """An exchange is due when its body would be whole at this rate: small ones go before large ones, old ones before new
 ones, and those that have begun to arrive before those that have not."""
 MOST_EXCHANGES = 192
-IDLE_S = 60.0
-"""A connection that was idle for longer is not used again: services close theirs after two minutes or more."""
-REST_S = 30.0
-_HEAD_ROOM = 2 * KIB
-"""For status line and headers; storage services send less than 1,000 bytes."""
-_WORTH_COPYING = 16 * _HEAD_ROOM
-"""A body shorter than this leaves its buffer, whose head would be an unaccounted part of what is kept."""
-
-
-class Answer(NamedTuple):
-    """A whole answer."""
-
-    status: int
-    headers: dict[bytes, bytes]
-    """Names in lower case; of repeated ones the last."""
-    body: memoryview
-
-
-class _Head(NamedTuple):
-    """The head of an answer."""
-
-    status: int
-    headers: dict[bytes, bytes]
-    length: int
-    """Bytes of the head."""
-    whole: int
-    """Bytes of head and body."""
-
-
-class DeclinedError(Exception):
-    """This is not for here: the caller is to ask in another way."""
-
-
-class BrokenOffError(ConnectionError):
-    """The connection ended in the middle of an answer."""
-
-
-class _UnansweredError(ConnectionError):
-    """The connection ended before the first byte of an answer."""
 
 
 class _Patience:
@@ -145,47 +112,23 @@ class _Place:
             self._precedence.leave()
 
 
-class _Connection:
-    """A connected socket that does not block, with TLS where the URL has it."""
-
-    __slots__ = ("idle_since", "sock")
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.idle_since = 0.0
-
-    def is_usable(self, now: float) -> bool:
-        """Whether another request may be sent: it is not old, and the other side has neither closed it nor spoken."""
-        poller = select.poll()
-        poller.register(self.sock, select.POLLIN)
-        return now - self.idle_since < IDLE_S and not poller.poll(0)
-
-
 class LoopHttp:
     """Exchanges with one server.
 
     Args:
-        url: scheme, host and port; the rest is ignored.
-        connect_s: what making a connection may take, seconds.
+        connections: to that server.
         stall_s: for how long an exchange may stand still, seconds.
         total_s: for how long it may make no progress (`aio.progress`), seconds.
     """
 
-    def __init__(self, url: str, *, connect_s: float, stall_s: float, total_s: float) -> None:
-        parts = urlsplit(url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._connect_s = connect_s
+    def __init__(self, connections: Connections, *, stall_s: float, total_s: float) -> None:
+        self._connections = connections
         self._stall_s = stall_s
         self._total_s = total_s
-        self._context = ssl.create_default_context() if parts.scheme == "https" else None
-        self.largest = LARGEST if self._context is None else LARGEST_WITH_TLS
+        self.largest = LARGEST_WITH_TLS if connections.has_tls else LARGEST
         """The longest body that is fetched here, bytes."""
-        self._proxied = parts.scheme in getproxies() and not proxy_bypass(self._host)
-        self._idle: list[_Connection] = []
         self._running = 0
         self._precedence = Precedence(LARGE_AT_ONCE)
-        self._resting_until = -float("inf")
 
     async def exchange(self, request: bytes, length: int) -> Answer:
         """Send `request` and return the answer; a body of more than `length` bytes is left out.
@@ -196,23 +139,18 @@ class LoopHttp:
             BrokenOffError: the answer was cut off.
             OSError: the connection failed before it began.
         """
-        if length > self.largest or self._proxied or self._running >= MOST_EXCHANGES:
+        if length > self.largest or self._connections.proxied or self._running >= MOST_EXCHANGES:
             raise DeclinedError
         self._running += 1
         try:
-            while (used := self._take_idle()) is not None:
-                with suppress(_UnansweredError):
+            while (used := self._connections.take_idle()) is not None:
+                with suppress(UnansweredError):
                     return await self._on(used, request, length)
-            return await self._on(await self._connect(), request, length)
+            return await self._on(await self._connections.connect(), request, length)
         finally:
             self._running -= 1
 
-    def close(self) -> None:
-        """Close the connections that are not in use."""
-        while self._idle:
-            self._idle.pop().sock.close()
-
-    async def _on(self, connection: _Connection, request: bytes, length: int) -> Answer:
+    async def _on(self, connection: Connection, request: bytes, length: int) -> Answer:
         whole = False
         patience = _Patience(self._stall_s, self._total_s)
         try:
@@ -222,19 +160,18 @@ class LoopHttp:
                 return answer
         finally:
             if whole:
-                connection.idle_since = trio.current_time()
-                self._idle.append(connection)
+                self._connections.give_back(connection)
             else:
-                connection.sock.close()
+                connection.close()
         raise trio.TooSlowError
 
     async def _receive(self, sock: socket.socket, length: int, patience: "_Patience") -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used for another."""
-        place = _Place(self._precedence if self._context is None and length > SMALL else None)
-        buffer = memoryview(unfilled(_HEAD_ROOM + length))
+        place = _Place(self._precedence if not self._connections.has_tls and length > SMALL else None)
+        buffer = memoryview(unfilled(HEAD_ROOM + length))
         got = 0
-        head: _Head | None = None
-        if self._context is None:
+        head: Head | None = None
+        if not self._connections.has_tls:
             await trio.lowlevel.wait_readable(sock)  # it cannot be here yet
         try:
             while head is None or got < head.whole:
@@ -243,65 +180,20 @@ class LoopHttp:
                 try:
                     count = await _some(sock, room, place, missing, patience, known=head is not None)
                 except OSError as error:
-                    raise (BrokenOffError if got else _UnansweredError) from error
+                    raise (BrokenOffError if got else UnansweredError) from error
                 if not count:
-                    raise BrokenOffError if got else _UnansweredError
+                    raise BrokenOffError if got else UnansweredError
                 got += count
                 patience.moved(count)
                 if count == AT_ONCE:
                     await trio.lowlevel.checkpoint()
                 if head is None:
-                    head = _head_of(buffer[: min(got, _HEAD_ROOM)])
+                    head = head_of(buffer[:got])
                     if head is not None and head.whole > len(buffer):
                         return Answer(head.status, head.headers, memoryview(b"")), False
         finally:
             place.leave()
-        body = buffer[head.length : head.whole]
-        if len(body) < _WORTH_COPYING or len(body) < length:
-            body = memoryview(bytes(body))
-        kept = got == head.whole and head.headers.get(b"connection", b"").lower() != b"close"
-        return Answer(head.status, head.headers, body), kept
-
-    def _take_idle(self) -> _Connection | None:
-        now = trio.current_time()
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_usable(now):
-                return connection
-            connection.sock.close()
-        return None
-
-    async def _connect(self) -> _Connection:
-        if trio.current_time() < self._resting_until:
-            raise DeclinedError
-        try:
-            with trio.fail_after(self._connect_s):
-                stream = await trio.open_tcp_stream(self._host, self._port)
-                sock = socket.socket(fileno=stream.socket.detach())
-                sock.setblocking(False)
-                return _Connection(sock if self._context is None else await self._with_tls(sock, self._context))
-        except (OSError, trio.TooSlowError):
-            self._resting_until = trio.current_time() + REST_S
-        raise DeclinedError
-
-    async def _with_tls(self, plain: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-        sock = context.wrap_socket(plain, server_hostname=self._host, do_handshake_on_connect=False)
-        try:
-            await trio.lowlevel.checkpoint()
-            while not _shook_hands(sock):
-                await trio.lowlevel.wait_readable(sock)  # the first flight of a client fits any socket's buffer
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-
-def _shook_hands(sock: ssl.SSLSocket) -> bool:
-    try:
-        sock.do_handshake()
-    except ssl.SSLWantReadError:
-        return False
-    return True
+        return answer_in(buffer, head, length), got == head.whole and head.keeps_connection
 
 
 async def _send(sock: socket.socket, request: bytes) -> None:
@@ -311,7 +203,7 @@ async def _send(sock: socket.socket, request: bytes) -> None:
         except (BlockingIOError, ssl.SSLWantWriteError):
             await trio.lowlevel.wait_writable(sock)
         except OSError as error:
-            raise _UnansweredError from error
+            raise UnansweredError from error
 
 
 async def _some(
@@ -344,48 +236,3 @@ async def _much(sock: socket.socket, wanted: int) -> bool:
     finally:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
     return not waiting.cancelled_caught
-
-
-def _head_of(received: memoryview) -> _Head | None:
-    """Return the head at the start of what was received, if it is whole.
-
-    Raises:
-        DeclinedError: it is longer than there is room for, or the framing is not the plain one.
-        BrokenOffError: it is no answer of HTTP/1.1.
-    """
-    head, separator, _ = bytes(received).partition(b"\r\n\r\n")
-    if not separator:
-        if len(received) >= _HEAD_ROOM:
-            raise DeclinedError
-        return None
-    status, headers = _parsed(head)
-    length = len(head) + 4
-    return _Head(status, headers, length, length + _body_length(headers))
-
-
-def _parsed(head: bytes) -> tuple[int, dict[bytes, bytes]]:
-    """Return status and headers.
-
-    Raises:
-        BrokenOffError: it is no answer of HTTP/1.1.
-    """
-    first, *lines = head.split(b"\r\n")
-    if not first.startswith(b"HTTP/1.1 ") or not first[9:12].isdigit():
-        raise BrokenOffError
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(b":")
-        headers[name.lower()] = value.strip()
-    return int(first[9:12]), headers
-
-
-def _body_length(headers: dict[bytes, bytes]) -> int:
-    """Return the bytes of the body.
-
-    Raises:
-        DeclinedError: the framing is not the plain one.
-    """
-    length = headers.get(b"content-length", b"")
-    if not length.isdigit() or b"transfer-encoding" in headers:
-        raise DeclinedError
-    return int(length)

@@ -1,7 +1,9 @@
 """One object of a store, shown as a store that holds nothing else: what mounting a single file comes down to."""
 
+from collections.abc import Callable
+
 from mountd.errors import NotFoundError, ReadOnlyError
-from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, Store, Upload
+from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, QuickReads, ReadDone, Store, Upload
 from mountd.units import ETag
 
 
@@ -10,6 +12,7 @@ class SingleObjectStore:
 
     def __init__(self, inner: Store, key: str) -> None:
         self._inner = inner
+        self._quick = inner if isinstance(inner, QuickReads) else None
         self._key = key
         self._shown = key.rpartition("/")[2]
 
@@ -54,6 +57,20 @@ class SingleObjectStore:
         """Return bytes of the object."""
         self._check(key)
         return await self._inner.read(self._key, start, length, if_match=if_match)
+
+    def begin_read(self, key: str, start: int, length: int, *, if_match: ETag | None, done: ReadDone) -> bool:
+        """Start to read without a task; False: not now."""
+        quick = self._quick
+        return (
+            quick is not None
+            and key == self._shown
+            and quick.begin_read(self._key, start, length, if_match=if_match, done=done)
+        )
+
+    async def serve(self, moved: Callable[[], None]) -> None:
+        """Call back those who began to read, until cancelled."""
+        if self._quick is not None:
+            await self._quick.serve(moved)
 
     async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:  # noqa: ARG002 - refused
         """Refuse."""

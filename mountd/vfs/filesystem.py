@@ -11,14 +11,11 @@ Takes and gives inode numbers, handle numbers, names as bytes and `Attributes`. 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 
 import trio
 
 from mountd.cache.block_cache import BlockCache
-from mountd.cache.cached_object import CachedObject
-from mountd.cache.version import ObjectVersion
 from mountd.errors import (
     ChangedError,
     DeniedError,
@@ -32,18 +29,13 @@ from mountd.errors import (
 from mountd.tree import names
 from mountd.tree.base import Answer, Entries, Tree
 from mountd.tree.inodes import DirectoryNode, FileNode, Node
-from mountd.units import MIB
 from mountd.vfs.attributes import Attributes, Capacity, Listed, Looked
 from mountd.vfs.handles import DirectoryHandle, FileHandle, HandleTable
-from mountd.vfs.lookahead import LookAhead
+from mountd.vfs.opens import OpenDone, Opening, Opens, first_bytes
 from mountd.vfs.patience import Patience
 from mountd.vfs.refusals import Refusals
 from mountd.vfs.refused_opens import RefusedOpen, RefusedOpens
 
-WHOLE_AT_OPEN = 1 * MIB
-"""Files up to this size are fetched whole by `open`: one request for open, read and close together."""
-START_AT_OPEN = 1 * MIB
-"""What `open` fetches of larger files: the kernel's largest request, so that the first read never waits again."""
 PINNED_LOOKUPS = 30
 """Tries to find a version that stays long enough to fetch its first bytes, under the operation's deadline."""
 NOMINAL_BYTES = 1 << 50
@@ -81,9 +73,18 @@ class FileSystem:
         self._ttl_s = ttl_s
         self._handles = HandleTable()
         self._refused = RefusedOpens()
-        self._lookahead = LookAhead(namespace, cache, largest_file=WHOLE_AT_OPEN, request_s=request_s)
         self.patience = Patience(deadline_s, self._heard)
         self.refusals = Refusals()
+        self._opens = Opens(
+            namespace,
+            cache,
+            self._handles,
+            self._refused,
+            self.patience,
+            self.refusals,
+            ttl_s=ttl_s,
+            request_s=request_s,
+        )
         self.reads = 0
         self.bytes_read = 0
 
@@ -158,8 +159,7 @@ class FileSystem:
             if not isinstance(node, FileNode):
                 return looked
             try:
-                with self._acquired(node) as cached:
-                    await self._fetch_start(node, cached)
+                await self._opens.bring_start(node)
             except (ChangedError, NotFoundError):
                 self._namespace.doubt(node)
                 self._inodes.forget(node.ino, 1)
@@ -174,15 +174,10 @@ class FileSystem:
 
     # ---- files
 
-    def open_nowait(self, ino: int, *, caller: int = 0) -> int | None:
-        """Return what `open` would where the kernel has the file's first bytes and nothing has to be asked; else None.
-
-        Most opens of a second epoch end here.
-        """
+    def begin_open(self, ino: int, done: OpenDone, *, caller: int = 0) -> int | Opening | None:
+        """Open a file without waiting, as far as that goes: see `Opens.begin`. None: `open` it."""
         node = self._node(ino)
-        if not isinstance(node, FileNode) or not node.delivered or (caller, node) in self._refused:
-            return None
-        return self._opened(node) if self._namespace.current(node) else None
+        return self._opens.begin(node, done, caller=caller) if isinstance(node, FileNode) else None
 
     async def open(self, ino: int, *, caller: int = 0) -> int:
         """Open a file and return a handle; `caller` is the thread that waits.
@@ -193,56 +188,7 @@ class FileSystem:
         node = self._node(ino)
         if isinstance(node, DirectoryNode):
             raise IsDirectoryError(f"{node.key}: is a directory")
-        if self._refused.take(caller, node):
-            return self._opened(node)
-        try:
-            await self._check_current(node)
-            return await self._open(node)
-        except StaleHandleError as error:
-            if self._namespace.final:
-                self.refusals.note(node.parent, node.name, error)
-                raise  # another lookup would find no other version
-            self._refused.note(caller, node)
-            raise
-        except MountdError as error:
-            self.refusals.note(node.parent, node.name, error)
-            raise
-
-    async def _check_current(self, node: FileNode) -> None:
-        if self._namespace.current(node):
-            return
-        if self._ttl_s > 0 and not node.stale:
-            answer = self._namespace.settled(node.parent, node.name)
-            if answer is None:
-                with self.patience.bound("open", node.name):
-                    answer = await self._namespace.lookup(node.parent, node.name)
-            if answer.node is not node:
-                if answer.node is not None:
-                    self._inodes.drop_if_unknown(answer.node)
-                raise StaleHandleError(f"{node.key}: was replaced")
-        if node.stale:
-            raise StaleHandleError(f"{node.key}: was replaced")
-
-    async def _open(self, node: FileNode) -> int:
-        if node.delivered:
-            return self._opened(node)
-        cached = self._acquire(node)
-        self._inodes.hold(node)
-        try:
-            await self._fetch_start(node, cached)
-        except (ChangedError, NotFoundError) as error:
-            self._namespace.doubt(node)
-            self._let_go(node, cached)
-            raise StaleHandleError(f"{node.key}: was replaced") from error
-        except BaseException:
-            self._let_go(node, cached)
-            raise
-        return self._handles.add(FileHandle(node, cached))
-
-    def _opened(self, node: FileNode) -> int:
-        """Return a handle of a file that the kernel probably has the pages of and will not read."""
-        self._inodes.hold(node)
-        return self._handles.add(FileHandle(node))
+        return await self._opens.open(node, caller=caller)
 
     def read_nowait(self, number: int, offset: int, length: int) -> memoryview | bytes | None:
         """Return what `read` would if nothing has to be waited for; None: start fetching, and `read_late` gets it."""
@@ -253,7 +199,7 @@ class FileSystem:
         if offset >= stop:
             return b""
         if handle.cached is None:
-            handle.cached = self._acquire(node)
+            handle.cached = self._opens.acquire(node)
         data = self._cache.read_nowait(handle.cached, offset, stop)
         if data is not None:
             self._delivered(node, offset, stop)
@@ -288,7 +234,7 @@ class FileSystem:
         return await self.read_late(number, offset, length) if data is None else data
 
     def _delivered(self, node: FileNode, offset: int, stop: int) -> None:
-        if offset < _first_bytes(node) <= stop:
+        if offset < first_bytes(node) <= stop:
             self._inodes.mark_delivered(node)
         self.bytes_read += stop - offset
 
@@ -296,34 +242,9 @@ class FileSystem:
         """Close a file or directory handle."""
         handle = self._handles.remove(number)
         if isinstance(handle, FileHandle):
-            self._let_go(handle.node, handle.cached)
+            self._opens.let_go(handle.node, handle.cached)
         elif handle is not None:
             self._inodes.let_go(handle.node)
-
-    def _let_go(self, node: FileNode, cached: CachedObject | None) -> None:
-        self._inodes.let_go(node)
-        if cached is not None:
-            self._cache.release(cached)
-
-    async def _fetch_start(self, node: FileNode, cached: CachedObject) -> None:
-        stop = _first_bytes(node)
-        here = self._cache.begin(cached, 0, stop)
-        if self._ttl_s > 0:  # else only the store's answer to this very open tells its version
-            self._lookahead.opening(node, stalled=not here)
-        if not here:
-            with self.patience.bound("open", node.name):
-                await self._cache.warm(cached, 0, stop)
-
-    def _acquire(self, node: FileNode) -> CachedObject:
-        return self._cache.acquire(ObjectVersion(node.key, node.etag, node.size))
-
-    @contextmanager
-    def _acquired(self, node: FileNode) -> Iterator[CachedObject]:
-        cached = self._acquire(node)
-        try:
-            yield cached
-        finally:
-            self._cache.release(cached)
 
     # ---- directories
 
@@ -393,8 +314,3 @@ class FileSystem:
     def _heard(self) -> int:
         """Return a number that grows with everything that comes from the store."""
         return self._namespace.answers + self._cache.counters.bytes_fetched
-
-
-def _first_bytes(node: FileNode) -> int:
-    """Return how many bytes `open` fetches."""
-    return node.size if node.size <= WHOLE_AT_OPEN else START_AT_OPEN

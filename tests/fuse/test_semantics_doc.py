@@ -20,7 +20,7 @@ from mountd.cache import block_cache
 from mountd.config.mount_options import MountOptions
 from mountd.fuse import session
 from mountd.tree import names, namespace
-from mountd.vfs import filesystem, lookahead, scans
+from mountd.vfs import filesystem, lookahead, opens, scans
 
 pytestmark = pytest.mark.fuse
 
@@ -64,8 +64,8 @@ def test_the_numbers_are_those_of_the_code():
         "deadline of a request": f"{defaults.request_deadline_s:g} s",
         "address at which nothing ever answered": f"{retry.UNREACHED_S:g} s",
         "nonsense in a row": f"{retry.NONSENSE_TRIES} times",
-        "fetched whole by `open`": f"{filesystem.WHOLE_AT_OPEN >> 20} MiB",
-        "fetched of larger files by `open`": f"{filesystem.START_AT_OPEN >> 20} MiB",
+        "fetched whole by `open`": f"{opens.WHOLE_AT_OPEN >> 20} MiB",
+        "fetched of larger files by `open`": f"{opens.START_AT_OPEN >> 20} MiB",
         "small files fetched ahead of one who opens them in order": (
             f"up to {scans.LARGEST_WINDOW}, or {lookahead.AHEAD_BYTES >> 20} MiB"
         ),

@@ -355,11 +355,12 @@ step = st.tuples(st.one_of(operations, operations, changes, the_rest), st.boolea
 steps = st.lists(step, max_size=20) | st.lists(step, min_size=20, max_size=80)
 
 
-async def drive(steps, ttl_s, memory_bytes, latencies, seed):
+async def drive(steps, ttl_s, memory_bytes, latencies, quick, seed):
     """Run the steps; those marked run beside the ones that follow."""
     draw = random.Random(seed)
     async with trio.open_nursery() as owner:
-        mount = MemoryMount(owner, ttl_s=ttl_s, memory_bytes=memory_bytes)
+        accepts = None if quick is None else lambda: draw.random() < quick
+        mount = MemoryMount(owner, ttl_s=ttl_s, memory_bytes=memory_bytes, quick=accepts)
         mount.store.there_s = mount.store.back_s = lambda method, key: draw.choice(latencies)
         model = Model(mount, draw, starved=memory_bytes < MIB and max(latencies) > 0.1)
         for key in ("a", "d/x"):
@@ -382,7 +383,8 @@ async def drive(steps, ttl_s, memory_bytes, latencies, seed):
     ttl_s=st.sampled_from([0.0, 1.0, 30.0, math.inf]),
     memory_bytes=st.sampled_from([16 * KIB, 256 * KIB, MIB, 64 * MIB]),
     latencies=st.sampled_from([[0.0], [0.01], [0.0, 0.01, 1.0], [0.5, 5.0]]),
+    quick=st.sampled_from([None, 0.5, 1.0]),
     seed=st.integers(0, 1000),
 )
-def test_any_operations_over_any_history(steps, ttl_s, memory_bytes, latencies, seed):
-    run_virtual(drive, steps, ttl_s, memory_bytes, latencies, seed)
+def test_any_operations_over_any_history(steps, ttl_s, memory_bytes, latencies, quick, seed):
+    run_virtual(drive, steps, ttl_s, memory_bytes, latencies, quick, seed)

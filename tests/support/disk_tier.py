@@ -6,6 +6,7 @@ import trio
 import trio.lowlevel
 
 from mountd.cache.disk.tier import DiskTier
+from mountd.cache.version import never
 from mountd.units import MIB, ByteRange
 from tests.support.disk_cache import bytes_of, open_cache, version_of
 
@@ -34,12 +35,12 @@ class Origin:
 class World:
     """A tier that runs."""
 
-    def __init__(self, directory, queue_bytes=16 * MIB, pace=None, *, opened=True, **limits):
+    def __init__(self, directory, queue_bytes=16 * MIB, pace=None, *, opened=True, begin=never, **limits):
         self.directory = directory
         self.origin = Origin()
         self.cache = open_cache(directory, opened=opened, **limits)
         trouble = None if opened else OSError("the directory cannot be used")
-        self.tier = DiskTier(self.cache, self._fetch, queue_bytes=queue_bytes, trouble=trouble, pace=pace)
+        self.tier = DiskTier(self.cache, self._fetch, begin=begin, queue_bytes=queue_bytes, trouble=trouble, pace=pace)
 
     async def _fetch(self, version, wanted):
         return await self.origin.fetch(version, wanted)

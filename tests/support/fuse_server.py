@@ -342,7 +342,8 @@ def serve(fuse_launcher, engine, tmp_path):
     started = []
 
     def start(objects=None, **options):
-        server = FuseServer(fuse_launcher, tmp_path / f"server{len(started)}", objects, **{"engine": engine} | options)
+        options = _of(engine) | options
+        server = FuseServer(fuse_launcher, tmp_path / f"server{len(started)}", objects, **options)
         started.append(server)
         return server
 
@@ -356,13 +357,18 @@ def serve_module(fuse_launcher, engine, tmp_path_factory):
     started = []
 
     def start(objects=None, **options):
-        options = {"engine": engine} | options
+        options = _of(engine) | options
         server = FuseServer(fuse_launcher, tmp_path_factory.mktemp("fuse") / "server", objects, **options)
         started.append(server)
         return server
 
     yield start
     close_all(started)
+
+
+def _of(engine):
+    """Return the options of a server with this engine: only ours can do without tasks."""
+    return {"engine": engine, "quick": engine == "direct"}
 
 
 def close_all(servers):

@@ -28,15 +28,19 @@ from mountd.errors import MountdError
 from mountd.fuse import fastpath
 from mountd.fuse.convert import Ownership
 from mountd.fuse.session import Session
+from mountd.modes.mount import begin_from
 from mountd.observe import logs
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.memory import MemoryStore
 from mountd.tree.namespace import Namespace
 from mountd.units import MIB
 from mountd.vfs.filesystem import FileSystem
+from tests.support.quick_store import QuickStore
 from tests.support.versioned_content import size_of, versioned
 
 DEADLINE_MARGIN_S = 0.5
+METHODS_OF = {"open": ["open", "begin_open"]}
+"""What a request is answered by, where that is more than one method of its name."""
 
 
 def error_class(name):
@@ -101,7 +105,8 @@ class Server:
         self.faults = Faults()
         self.store = MemoryStore(page_limit=options.get("page_limit", 5000), on_call=self.faults.on_call)
         deadline_s = options.get("deadline_s", 20.0)
-        guarded = GuardedStore(self.store, RetryPolicy(deadline_s=deadline_s, first_pause_s=0.01))
+        asked = QuickStore(self.store) if options.get("quick") else self.store
+        guarded = GuardedStore(asked, RetryPolicy(deadline_s=deadline_s, first_pause_s=0.01))
         ttl_s = options.get("ttl_s", 60.0)
         self.namespace = Namespace(guarded, options.get("root", ""), nursery, ttl_s=ttl_s)
 
@@ -109,7 +114,9 @@ class Server:
             chunk = await guarded.read(version.key, wanted.start, wanted.length, if_match=version.etag)
             return chunk.data
 
-        self.cache = BlockCache(fetch, nursery, limit_bytes=options.get("memory_bytes", 64 * MIB))
+        memory_bytes = options.get("memory_bytes", 64 * MIB)
+        self.cache = BlockCache(fetch, nursery, limit_bytes=memory_bytes, begin=begin_from(guarded))
+        nursery.start_soon(guarded.serve)
         self.filesystem = FileSystem(
             self.namespace,
             self.cache,
@@ -181,6 +188,10 @@ class Server:
 
     def do_break_filesystem(self, method, error="ValueError", times=None):
         """Make a method of the file system raise, `times` or until repaired: what a bug of ours would do."""
+        for name in METHODS_OF.get(method, [method]):
+            self._break(name, error, times)
+
+    def _break(self, method, error, times):
         original = getattr(self.filesystem, method)
         left = times
 
@@ -194,7 +205,8 @@ class Server:
         setattr(self.filesystem, method, broken)
 
     def do_repair_filesystem(self, method):
-        delattr(self.filesystem, method)
+        for name in METHODS_OF.get(method, [method]):
+            delattr(self.filesystem, name)
 
     def do_counters(self):
         budget = self.cache.budget

@@ -7,6 +7,7 @@ tried once more with LOOKUP_REVAL). No page cache: every read reaches the file s
 import trio
 
 from mountd.errors import IsDirectoryError, MountdError, NotDirectoryError, NotFoundError, StaleHandleError
+from mountd.fuse.openings import MOMENT_S
 from mountd.tree.inodes import ROOT
 
 
@@ -73,7 +74,7 @@ class KernelModel:
                 inode = await self._walk(path, reval=reval)
                 if inode.is_directory:
                     raise IsDirectoryError(path)
-                number = await self._request(self.fs.open, inode.ino)
+                number = await self._request(self._open, inode.ino)
             except StaleHandleError:
                 if inode is not None:
                     self._put(inode)
@@ -167,6 +168,35 @@ class KernelModel:
         """Send a request of the calling thread; each task stands for one."""
         with trio.fail_after(self._longest_s):
             return await operation(*args, caller=id(trio.lowlevel.current_task()))
+
+    async def _open(self, ino, *, caller):
+        """Open as the engine does: without a task for the first moment, if that goes."""
+        answered, outcomes = trio.Event(), []
+
+        def done(outcome):
+            outcomes.append(outcome)
+            answered.set()
+
+        begun = self.fs.begin_open(ino, done, caller=caller)
+        if isinstance(begun, int):
+            return begun
+        if begun is not None:
+            try:
+                with trio.move_on_after(MOMENT_S):
+                    await answered.wait()
+            except BaseException:
+                if not outcomes:
+                    begun.give_up()
+                elif isinstance(outcomes[0], int):
+                    self.fs.release(outcomes[0])
+                raise
+            if not outcomes:
+                begun.give_up()
+            elif isinstance(outcomes[0], Exception):
+                raise outcomes[0]
+            elif outcomes[0] is not None:
+                return outcomes[0]
+        return await self.fs.open(ino, caller=caller)
 
     # ---- the walk
 

@@ -6,13 +6,17 @@ import trio
 
 from mountd.aio.retry import RetryPolicy
 from mountd.cache.block_cache import BlockCache
+from mountd.cache.version import never
+from mountd.modes.mount import begin_from
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.memory import MemoryStore
 from mountd.stores.single import SingleObjectStore
 from mountd.tree.namespace import Namespace
 from mountd.units import MIB
-from mountd.vfs.filesystem import WHOLE_AT_OPEN, FileSystem
+from mountd.vfs.filesystem import FileSystem
+from mountd.vfs.opens import WHOLE_AT_OPEN
 from tests.support.kernel_model import KernelModel
+from tests.support.quick_store import QuickStore
 from tests.support.slow_store import SlowStore
 from tests.support.virtual_time import telling_bytes
 
@@ -27,15 +31,23 @@ class MemoryMount:
     Every version of an object has a modification time of its own, by which tests tell which one they see.
     """
 
-    def __init__(self, nursery, *, ttl_s=30.0, memory_bytes=64 * MIB, deadline_s=60.0, root="", single=None):
+    def __init__(
+        self, nursery, *, ttl_s=30.0, memory_bytes=64 * MIB, deadline_s=60.0, root="", single=None, quick=None
+    ):
+        """`quick`: says of each small read whether it may begin without a task; None: none may."""
         self._ticks = count(1)
         self._names = count(1)
         self.memory = MemoryStore(clock=lambda: next(self._ticks))
         self.store = SlowStore(self.memory)
-        self.guarded = GuardedStore(self.store, RetryPolicy(deadline_s=deadline_s))
+        self.tries = 1 if quick is None else 2
+        """Of a read that is refused: what was begun without a task, a task asks again."""
+        asked = self.store if quick is None else QuickStore(self.store, quick)
+        self.guarded = GuardedStore(asked, RetryPolicy(deadline_s=deadline_s))
         self.shown = self.guarded if single is None else SingleObjectStore(self.guarded, single)
         self.namespace = Namespace(self.shown, root, nursery, ttl_s=ttl_s)
-        self.cache = BlockCache(self._fetch, nursery, limit_bytes=memory_bytes)
+        begin = begin_from(self.shown) if quick else never
+        self.cache = BlockCache(self._fetch, nursery, limit_bytes=memory_bytes, begin=begin)
+        nursery.start_soon(self.guarded.serve)
         self.fs = FileSystem(
             self.namespace,
             self.cache,

@@ -1,5 +1,7 @@
 """What a memory tier under test fetches from: versions whose bytes tell what they are; `Remote` checks promises."""
 
+from contextlib import suppress
+
 import trio
 
 from mountd.cache.block_cache import SMALLEST_CHARGE
@@ -25,6 +27,8 @@ class Remote:
         self.before = None
         """Awaited at the start of a fetch with the version and range; may raise."""
         self.cut = 0
+        self.tries = 1
+        """Of a fetch that fails: what was begun without a task, a task asks for again."""
         self.fetched = []
         self.running = []
         self.cache = None
@@ -48,6 +52,23 @@ class Remote:
             return memoryview(self.bytes_of(version))[wanted.start : wanted.stop - self.cut]
         finally:
             self.running.remove(call)
+
+    def begin_in(self, nursery, accepts=lambda: True):
+        """Return the `begin` of the cache: the same without a task for it."""
+
+        async def bring(version, wanted, done):
+            data = None
+            with suppress(Exception):  # the cache then fetches in the ordinary way
+                data = await self(version, wanted)
+            done(data)
+
+        def begin(version, wanted, done):
+            accepted = accepts()
+            if accepted:
+                nursery.start_soon(bring, version, wanted, done)
+            return accepted
+
+        return begin
 
     def bytes_fetched(self):
         return sum(span.length for _, span in self.fetched)

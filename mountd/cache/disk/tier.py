@@ -22,7 +22,7 @@ from mountd.cache.disk.pace import Pace
 from mountd.cache.disk.records import Totals
 from mountd.cache.disk.shared_fetch import SharedFetches
 from mountd.cache.disk.write_queue import Queued, WriteQueue, cost_of
-from mountd.cache.version import Fetch, ObjectVersion
+from mountd.cache.version import BeginFetch, Fetch, FetchDone, ObjectVersion, never
 from mountd.observe.logs import get_logger
 from mountd.units import MIB, ByteRange
 
@@ -70,6 +70,7 @@ class DiskTier:
         cache: the disk cache; open, unless there is `trouble`.
         fetch: brings bytes from the store.
         queue_bytes: the most bytes that wait to be written, in memory.
+        begin: starts the same without a task, where it can.
         on_miss: is told about every version that a reader wanted bytes of that were not on disk.
         trouble: why the cache could not be opened; that is tried again like after any other trouble.
         pace: knows whether processors idle.
@@ -81,12 +82,14 @@ class DiskTier:
         fetch: Fetch,
         *,
         queue_bytes: int,
+        begin: BeginFetch = never,
         on_miss: Callable[[ObjectVersion], None] = lambda _: None,
         trouble: Exception | None = None,
         pace: Pace | None = None,
     ) -> None:
         self._cache = cache
         self._fetch = fetch
+        self._begin = begin
         self._on_miss = on_miss
         self._queue = WriteQueue(queue_bytes)
         self._shared = SharedFetches()
@@ -132,6 +135,32 @@ class DiskTier:
             self.last_demand = trio.current_time()
         self._offer(Piece(version, wanted.start, data))
         return data
+
+    def begin(self, version: ObjectVersion, wanted: ByteRange, done: FetchDone) -> bool:
+        """Start to `fetch` from the store without a task; False: not now, or the disk has it."""
+        if not self._breaker.is_open and self._cache.find(version, wanted) is not None:
+            return False
+        if self._shared.find(version, wanted) is not None:
+            return False
+        shared = self._shared.begin(version, wanted)
+
+        def came(data: memoryview | None) -> None:
+            self.demand -= 1
+            self.last_demand = trio.current_time()
+            self._shared.end(version, shared, data)
+            if data is None:
+                self.counters.misses -= 1  # the ordinary fetch counts
+            else:
+                self._offer(Piece(version, wanted.start, data))
+            done(data)
+
+        if not self._begin(version, wanted, came):
+            self._shared.end(version, shared, None)
+            return False
+        self.counters.misses += 1
+        self._on_miss(version)
+        self.demand += 1
+        return True
 
     # ---- for whoever fills the disk
 

@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from mountd.errors import SetupError
-from mountd.fuse import protocol
+from mountd.errors import DeniedError, SetupError
+from mountd.fuse import openings, protocol
 from mountd.fuse.convert import AttributePacker, Ownership
 from mountd.fuse.direct import CHANGES, DirectEngine
 from mountd.fuse.failures import Failures
@@ -88,6 +88,12 @@ class Kernel:
 
     async def init(self, major=7, minor=45, offered=OFFERED):
         return await self.ask(protocol.INIT, 0, struct.pack("=IIIIII40x", major, minor, 131072, offered, 0, 0))
+
+    async def waits_in_a_task(self):
+        """Return once nothing waits without one."""
+        with trio.fail_after(20):
+            while self.engine._openings._waiting:  # noqa: ASYNC110 - nobody is told
+                await trio.sleep(0.005)
 
     async def lookup(self, name, node=ROOT):
         error, data = await self.ask(protocol.LOOKUP, node, name + b"\0")
@@ -199,6 +205,39 @@ async def test_a_stop_waits_for_what_is_under_way_and_takes_no_more(kernel):
     with trio.move_on_after(0.05) as waiting:
         await kernel.reply()
     assert waiting.cancelled_caught
+
+
+async def test_an_open_that_takes_longer_than_a_moment_is_answered_once(kernel, monkeypatch):
+    """It is handed over to a task, which shares the fetch that is under way."""
+    monkeypatch.setattr(openings, "MOMENT_S", 0.01)
+    kernel.mount.put("file", 1000)
+    node = await kernel.lookup(b"file")
+    gate = Gate(kernel.mount.store, "read")
+    opening = await kernel.send(protocol.OPEN, node, bytes(8))
+    await gate.reached()
+    await kernel.waits_in_a_task()
+    gate.open()
+    assert (await kernel.reply())[:2] == (0, opening)
+    with trio.move_on_after(0.05) as waiting:
+        await kernel.reply()
+    assert waiting.cancelled_caught
+    assert (kernel.mount.memory.calls["read"], kernel.mount.fs.open_handles) == (1, 1)
+
+
+async def test_opens_that_fail_before_a_moment_is_over_say_why(kernel, monkeypatch):
+    kernel.mount.put("file", 1000)
+    node = await kernel.lookup(b"file")
+
+    async def denied(method, key):
+        raise DeniedError("no")
+
+    kernel.mount.store.fault = denied
+    assert await kernel.open(node) == "EACCES"
+    assert kernel.mount.fs.open_handles == 0
+    kernel.mount.store.fault = None
+    kernel.mount.memory.set("file", b"new")
+    assert await kernel.open(node) == "ESTALE"
+    assert kernel.mount.fs.open_handles == 0
 
 
 async def test_the_end_of_the_session_ends_those_who_wait(unserved, monkeypatch):

@@ -1,23 +1,19 @@
 """Exchanges on the loop's own sockets, against a server that answers with scripted bytes; and with TLS."""
 
 import dataclasses
-import datetime
-import ipaddress
 import socket
-import ssl
-import threading
 from functools import partial
 
 import pytest
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from mountd.aio.progress import Progress, reset_current, set_current
 from mountd.stores import loop_http
-from mountd.stores.loop_http import LARGEST_WITH_TLS, BrokenOffError, DeclinedError, LoopHttp
+from mountd.stores.http_answer import BrokenOffError, DeclinedError
+from mountd.stores.http_connections import Connections
+from mountd.stores.loop_http import LARGEST_WITH_TLS, LoopHttp
 from tests.support.raw_http import Scripted, answer
+from tests.support.tls_http import TLS_BODY
 
 REQUEST = b"GET /object HTTP/1.1\r\nHost: here\r\n\r\n"
 BODY = bytes(range(256)) * 40
@@ -29,13 +25,12 @@ def connect():
     made = []
 
     def make(url, **timeouts):
-        client = LoopHttp(url, **{"connect_s": 10, "stall_s": 10, "total_s": 20, **timeouts})
-        made.append(client)
-        return client
+        made.append(Connections(url, connect_s=10))
+        return LoopHttp(made[-1], **{"stall_s": 10, "total_s": 20, **timeouts})
 
     yield make
-    for client in made:
-        client.close()
+    for connections in made:
+        connections.close()
 
 
 @pytest.fixture
@@ -266,72 +261,14 @@ async def test_who_is_cancelled_while_receiving_holds_up_nobody(raw_server, clie
 # ---- TLS
 
 
-@pytest.fixture
-def certificate(tmp_path):
-    """A certificate for 127.0.0.1 that signs itself, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "here")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path / "here.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
-@pytest.fixture
-def tls_server(certificate):
-    """Answers every request with `BODY`; yields its URL and the number of handshakes that worked."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    listener = socket.create_server(("127.0.0.1", 0))
-    handshakes = []
-    reply = b"HTTP/1.1 206 Because\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
-
-    def serve():
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            with plain:
-                try:
-                    with context.wrap_socket(plain, server_side=True) as connection:
-                        handshakes.append(1)
-                        while connection.recv(4096):
-                            connection.sendall(reply)
-                except OSError:
-                    continue
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield f"https://127.0.0.1:{listener.getsockname()[1]}", handshakes
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(10)
-
-
 async def test_tls_with_a_trusted_certificate(tls_server, certificate, connect, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     url, handshakes = tls_server
     client = connect(url)
     assert client.largest == LARGEST_WITH_TLS
     for _ in range(3):
-        assert bytes((await client.exchange(REQUEST, len(BODY))).body) == BODY
+        assert bytes((await client.exchange(REQUEST, len(TLS_BODY))).body) == TLS_BODY
     assert len(handshakes) == 1
-    client.close()
 
 
 async def test_tls_with_another_certificate_is_declined(tls_server, connect):

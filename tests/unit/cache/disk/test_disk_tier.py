@@ -20,7 +20,7 @@ from mountd.cache.disk.pace import Pace, ProcessorTime
 from mountd.cache.disk.state import State
 from mountd.errors import ChangedError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
-from tests.support.disk_cache import STORE, open_cache, piece_of, version_of
+from tests.support.disk_cache import STORE, bytes_of, open_cache, piece_of, version_of
 from tests.support.disk_tier import FILE, WHOLE, World
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -247,3 +247,73 @@ def test_a_large_cache_is_ready_soon_and_takes_little_memory(tmp_path):
         cache.close()
     finally:
         tracemalloc.stop()
+
+
+# ---- fetches without a task
+
+
+class Begun:
+    """What the tier begins to fetch from: answers when it is told to."""
+
+    def __init__(self):
+        self.asked = []
+        self.accepts = True
+
+    def __call__(self, version, wanted, done):
+        if self.accepts:
+            self.asked.append((version, wanted, done))
+        return self.accepts
+
+    def answer(self):
+        version, wanted, done = self.asked.pop(0)
+        done(bytes_of(version, *wanted))
+
+
+async def test_what_was_begun_and_fetched_once_comes_from_the_disk_ever_after(tmp_path):
+    begun, came = Begun(), []
+    world = World(tmp_path / "cache", begin=begun)
+    async with world.running():
+        tier = world.tier
+        assert tier.begin(FILE, WHOLE, came.append)
+        assert (tier.readers_wait, tier.demand, came) == (True, 1, [])
+        begun.answer()
+        assert (tier.demand, came) == (0, [bytes_of(FILE, *WHOLE)])
+        await tier.drain()
+        assert not tier.begin(FILE, WHOLE, came.append), "the disk has it"
+        assert await world.read() == came[0]
+        assert (tier.counters.hits, tier.counters.misses, world.origin.asked) == (1, 1, [])
+
+
+async def test_what_is_under_way_is_not_begun_again_and_who_fetches_it_shares_it(tmp_path):
+    begun, came = Begun(), []
+    world = World(tmp_path / "cache", begin=begun)
+    async with world.running(), trio.open_nursery() as nursery:
+        assert world.tier.begin(FILE, WHOLE, came.append)
+        assert not world.tier.begin(FILE, WHOLE, came.append)
+        nursery.start_soon(world.read)
+        await trio.testing.wait_all_tasks_blocked()
+        begun.answer()
+    assert (len(came), world.origin.asked) == (1, [])
+
+
+async def test_what_did_not_come_is_fetched_in_the_ordinary_way_by_all_who_want_it(tmp_path):
+    begun, came = Begun(), []
+    world = World(tmp_path / "cache", begin=begun)
+    async with world.running(), trio.open_nursery() as nursery:
+        assert world.tier.begin(FILE, WHOLE, came.append)
+        nursery.start_soon(world.read)
+        await trio.testing.wait_all_tasks_blocked()
+        begun.asked.pop()[2](None)
+        assert (came, world.tier.demand) == ([None], 1)
+    assert (world.origin.asked, world.tier.counters.misses) == ([("file", WHOLE)], 1)
+
+
+async def test_what_the_store_refuses_to_begin_leaves_nothing_behind(tmp_path):
+    begun, came = Begun(), []
+    begun.accepts = False
+    world = World(tmp_path / "cache", begin=begun)
+    async with world.running():
+        assert not world.tier.begin(FILE, WHOLE, came.append)
+        assert (world.tier.demand, world.tier.counters.misses) == (0, 0)
+        await world.read()
+    assert (came, world.origin.asked) == ([], [("file", WHOLE)])

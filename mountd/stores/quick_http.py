@@ -1,0 +1,173 @@
+"""HTTP/1.1 exchanges of small bodies without a task for each: what a small file costs is mostly changing tasks.
+
+One task waits for all connections together and receives what comes; whoever asked is called back. That is for the
+exchange where nothing happens but the answer. Whatever else does (no connection at hand, one that breaks, an answer
+that does not come, a framing that is not the plain one) ends in "no", and the caller asks in the ordinary way, which
+knows what to do and what to say. Invariants:
+
+- `done` is called once for each exchange that was begun, by the loop, never from within `begin`; not at all for those
+  that are under way when `serve` ends.
+- An answer is whole, and only after a whole answer is a connection used again.
+- An exchange ends: when its server stands still, or sends less than its share (`aio.progress`).
+"""
+
+import ssl
+from collections.abc import Callable
+
+import trio
+
+from mountd.aio.buffers import unfilled
+from mountd.aio.progress import share_of
+from mountd.stores.http_answer import HEAD_ROOM, Answer, DeclinedError, Head, answer_in, head_of
+from mountd.stores.http_connections import Connection, Connections
+from mountd.units import KIB
+
+LARGEST = 256 * KIB
+"""Bytes of body. Larger ones are few, and received in an order of their own."""
+MOST_EXCHANGES = 128
+REST_S = 5.0
+"""For how long nothing is begun once the server has said that it is troubled: the ordinary way waits as it says."""
+LOOKS = 4
+"""How often exchanges are looked at in the time that one may stand still."""
+
+Done = Callable[[Answer | None], None]
+"""Takes the answer; None: ask in the ordinary way."""
+
+
+class _Exchange:
+    """One request that was sent."""
+
+    __slots__ = ("began", "buffer", "connection", "done", "got", "head", "length", "moved_at")
+
+    def __init__(self, connection: Connection, length: int, done: Done) -> None:
+        self.connection = connection
+        self.length = length
+        self.done = done
+        self.buffer = memoryview(unfilled(HEAD_ROOM + length))
+        self.got = 0
+        self.head: Head | None = None
+        self.began = self.moved_at = trio.current_time()
+
+
+class QuickHttp:
+    """Exchanges with one server.
+
+    Args:
+        connections: to that server; the ordinary way makes them.
+        stall_s: for how long an exchange may stand still, seconds.
+        total_s: the time in which it owes its share, seconds.
+    """
+
+    def __init__(self, connections: Connections, *, stall_s: float, total_s: float) -> None:
+        self._connections = connections
+        self._stall_s = stall_s
+        self._total_s = total_s
+        self._running: dict[int, _Exchange] = {}
+        """By descriptor."""
+        self._serves = False
+        self._resting_until = -float("inf")
+
+    def begin(self, request: bytes, length: int, done: Done) -> bool:
+        """Send `request`, whose answer has a body of up to `length` bytes; False: ask in the ordinary way."""
+        if (
+            not self._serves
+            or length > LARGEST
+            or len(self._running) >= MOST_EXCHANGES
+            or trio.current_time() < self._resting_until
+        ):
+            return False
+        connection = self._connections.take_watched()
+        if connection is None:
+            return False
+        try:
+            sent = connection.sock.send(request)
+        except OSError:
+            sent = 0
+        if sent < len(request):
+            connection.close()
+            return False
+        self._running[connection.number] = _Exchange(connection, length, done)
+        return True
+
+    def rest(self) -> None:
+        """Begin nothing for a while."""
+        self._resting_until = trio.current_time() + REST_S
+
+    async def serve(self, moved: Callable[[], None]) -> None:
+        """Receive answers until cancelled; `moved` is told of exchanges that take long and get on."""
+        epoll = self._connections.epoll
+        self._serves = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._look_after, moved)
+                while True:
+                    await trio.lowlevel.wait_readable(epoll)
+                    for number, _ in epoll.poll(0):
+                        exchange = self._running.get(number)
+                        if exchange is None:
+                            self._connections.spoke(number)
+                        else:
+                            self._receive(exchange)
+        finally:
+            self._serves = False
+            while self._running:
+                self._running.popitem()[1].connection.close()
+
+    def _receive(self, exchange: _Exchange) -> None:
+        """Receive what is there of an answer."""
+        sock, buffer = exchange.connection.sock, exchange.buffer
+        try:
+            while True:
+                count = sock.recv_into(buffer[exchange.got :])
+                if not count:
+                    break  # closed
+                exchange.got += count
+                head = exchange.head
+                if head is None:
+                    head = exchange.head = head_of(buffer[: exchange.got])
+                    if head is not None and head.whole - head.length > exchange.length:
+                        break
+                if head is not None and exchange.got >= head.whole:
+                    self._end(exchange, head if exchange.got == head.whole else None)
+                    return
+                if not self._connections.has_tls:
+                    exchange.moved_at = trio.current_time()
+                    return  # there is hardly more, and it is told of again if there is
+        except (BlockingIOError, ssl.SSLWantReadError):
+            exchange.moved_at = trio.current_time()
+            return
+        except (OSError, DeclinedError):
+            pass
+        self._end(exchange, None)
+
+    def _end(self, exchange: _Exchange, head: Head | None) -> None:
+        """Call back whoever asked; `head`: of the answer that is here, whole."""
+        connection = exchange.connection
+        del self._running[connection.number]
+        if head is None:
+            connection.close()
+            exchange.done(None)
+            return
+        if head.keeps_connection:
+            self._connections.give_back(connection)
+        else:
+            connection.close()
+        exchange.done(answer_in(exchange.buffer, head, exchange.length))
+
+    async def _look_after(self, moved: Callable[[], None]) -> None:
+        """End exchanges that stand still or send too little, and tell of those that go on."""
+        looked_at = trio.current_time()
+        while True:
+            await trio.sleep(self._stall_s / LOOKS)
+            now = trio.current_time()
+            share = share_of(len(self._running))
+            goes_on = False
+            for exchange in list(self._running.values()):
+                owed = share * ((now - exchange.began) // self._total_s)
+                if now - exchange.moved_at > self._stall_s or exchange.got < owed:
+                    self._end(exchange, None)
+                else:
+                    goes_on = goes_on or (exchange.began < looked_at < exchange.moved_at)
+            if goes_on:
+                moved()
+            looked_at = now
