@@ -5,16 +5,14 @@
 - Every byte held or on its way is charged to the budget before its request is sent.
 - Fetches for waiting readers may evict anything not pinned; fetching ahead evicts only what is spent: bytes that were
   delivered, and those that the last user of their object left behind.
-- What to evict first: delivered extents, those left behind, what was fetched whole for nobody yet, then the least
-  recently used. What was fetched for nobody yet evicts nothing of its kind, or it would be fetched over and over: it
-  has a share of the budget, and is left behind when nobody came for it.
+- What to evict first is said in `kept`. What was fetched for nobody yet evicts nothing of its kind, or it would be
+  fetched over and over: it has a share of the budget, and is left behind when nobody came for it.
 - Only the last few delivered ones are kept at all: the kernel's page cache has them, and a buffer that is used again at
   once costs no page faults (a cold sequential read gains a third, small files a fifth).
 
 No lock: all state is touched by the trio loop only, between checkpoints marked "no await" where it matters.
 """
 
-from collections import OrderedDict
 from functools import partial
 
 import trio
@@ -23,17 +21,14 @@ from mountd.aio.abreast import Abreast
 from mountd.cache.budget import Budget
 from mountd.cache.cached_object import CachedObject
 from mountd.cache.extents import Extent
+from mountd.cache.kept import EARLY_S, Kept
 from mountd.cache.readahead import WindowLimits
 from mountd.cache.version import BeginFetch, Fetch, ObjectVersion, never
 from mountd.errors import ChangedError, CorruptError, MountdError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
 
-KEEP_DELIVERED = 8 * MIB
-"""Bytes that are kept of extents that were delivered to their end."""
 EARLY_SHARE = 4
 """The part of the budget that may hold, or wait for, what nobody has open yet: a fourth."""
-EARLY_S = 20.0
-"""How long it is kept for who may come, seconds."""
 SMALLEST_CHARGE = 4 * KIB
 """What the smallest extent counts for: its Python objects are not free either."""
 
@@ -41,13 +36,12 @@ SMALLEST_CHARGE = 4 * KIB
 class CacheCounters:
     """Counts since the start."""
 
-    __slots__ = ("bytes_fetched", "evicted_unread", "hits", "misses")
+    __slots__ = ("bytes_fetched", "hits", "misses")
 
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
         self.bytes_fetched = 0
-        self.evicted_unread = 0
 
 
 class BlockCache:
@@ -87,16 +81,12 @@ class BlockCache:
         self.budget = Budget(limit_bytes, self._reclaim)
         self.counters = CacheCounters()
         self._objects: dict[ObjectVersion, CachedObject] = {}
-        # Held extents by when they were last used, oldest first; each is in one of these.
-        self._delivered: OrderedDict[Extent, CachedObject] = OrderedDict()
-        self._delivered_bytes = 0
-        self._left: OrderedDict[Extent, CachedObject] = OrderedDict()
-        """Not delivered to their end, and nobody uses their object."""
-        self._early: OrderedDict[Extent, CachedObject] = OrderedDict()
-        """Of objects that nobody has acquired yet."""
-        self._early_bytes = 0
-        """Charged for them, those on their way included."""
-        self._fresh: OrderedDict[Extent, CachedObject] = OrderedDict()
+        self._kept = Kept(self._forget_if_empty)
+
+    @property
+    def evicted_unread(self) -> int:
+        """Extents that went before they were delivered, since the start."""
+        return self._kept.evicted_unread
 
     def acquire(self, version: ObjectVersion) -> CachedObject:
         """Return the object of `version`; pair with `release`."""
@@ -105,17 +95,14 @@ class BlockCache:
             found = self._objects[version] = CachedObject(version, self._limits)
         found.users += 1
         if found.early_until is not None:
-            self._claim(found)
+            self._kept.claim(found)
         return found
 
     def release(self, found: CachedObject) -> None:
         """End one use of `found`; its bytes stay until their memory is needed."""
         found.users -= 1
         if found.users == 0:
-            # Else what readers of many files leave behind would keep every later stream from fetching ahead.
-            for extent in list(found.fresh):
-                self._spend(found, extent)
-                self._left[extent] = found
+            self._kept.leave(found)
         self._forget_if_empty(found)
 
     def read_nowait(self, found: CachedObject, start: int, stop: int) -> memoryview | None:
@@ -214,16 +201,16 @@ class BlockCache:
         """
         if version in self._objects:
             return True
-        self._leave_late()
+        self._kept.leave_late()
         charge = max(version.size, SMALLEST_CHARGE)
-        if self._early_bytes + charge > self.budget.limit // EARLY_SHARE or not self.budget.try_charge(charge):
+        if self._kept.early_bytes + charge > self.budget.limit // EARLY_SHARE or not self.budget.try_charge(charge):
             return False
         found = self._objects[version] = CachedObject(version, self._limits)
         found.early_until = trio.current_time() + EARLY_S
         extent = found.extents.add(0, version.size)
         extent.charged = charge
         extent.early = True
-        self._early_bytes += charge
+        self._kept.early_bytes += charge
         began = abreast.begin()
 
         def came(data: memoryview | None) -> None:
@@ -306,15 +293,7 @@ class BlockCache:
         """The bytes are held, findable and evictable from here on."""
         self.counters.bytes_fetched += len(data)
         extent.data = data
-        if found.users:
-            self._fresh[extent] = found
-            found.fresh[extent] = None
-        elif found.early_until is not None:
-            extent.spent = True
-            self._early[extent] = found
-        else:
-            extent.spent = True
-            self._left[extent] = found
+        self._kept.arrived(found, extent)
         extent.end()
         self.budget.retry_reclaim()
 
@@ -325,7 +304,7 @@ class BlockCache:
         if extent.charged:
             charged, extent.charged = extent.charged, 0
             if found.early_until is not None:
-                self._early_bytes -= charged
+                self._kept.early_bytes -= charged
             self.budget.release(charged)
         self._forget_if_empty(found)
 
@@ -344,89 +323,14 @@ class BlockCache:
 
     # ---- keeping and giving up
 
-    def _claim(self, found: CachedObject) -> None:
-        """Somebody came for what was fetched early."""
-        found.early_until = None
-        for extent in found.extents.within(0, found.version.size):
-            self._early_bytes -= extent.charged
-            if extent.data is not None:
-                del self._early[extent]
-                extent.spent = False
-                self._fresh[extent] = found
-                found.fresh[extent] = None
-
-    def _leave_late(self) -> None:
-        """Leave behind what nobody came for."""
-        now = trio.current_time()
-        while self._early:
-            extent, found = next(iter(self._early.items()))
-            if found.early_until is None or now < found.early_until:
-                return
-            del self._early[extent]
-            self._early_bytes -= extent.charged
-            found.early_until = None
-            self._left[extent] = found
-
     def _touch(self, found: CachedObject, extent: Extent, upto: int) -> None:
         """The bytes of `extent` before `upto` are being delivered."""
-        if upto < extent.stop:
-            if not extent.spent:
-                self._fresh.move_to_end(extent)
-            return
-        if extent in self._delivered:
-            self._delivered.move_to_end(extent)
-            return
-        if not extent.spent:
-            self._spend(found, extent)
-        else:
-            del self._left[extent]
-        self._delivered[extent] = found
-        self._delivered_bytes += extent.charged
-        surplus = self._delivered_bytes - KEEP_DELIVERED
-        if surplus > 0:
-            # Not the one at hand: its bytes are still to be handed out, and it is the newest.
-            self.budget.release(self._evict(self._delivered, min(surplus, self._delivered_bytes - extent.charged)))
-
-    def _spend(self, found: CachedObject, extent: Extent) -> None:
-        extent.spent = True
-        del self._fresh[extent]
-        del found.fresh[extent]
+        freed = self._kept.touched(found, extent, upto)
+        if freed:
+            self.budget.release(freed)
 
     def _reclaim(self, missing: int, for_reader: bool) -> int:
-        self._leave_late()
-        freed = self._evict(self._delivered, missing)
-        if freed < missing:
-            freed += self._evict(self._left, missing - freed)
-        if freed < missing and for_reader:
-            freed += self._evict(self._early, missing - freed)
-        if freed < missing and for_reader:
-            freed += self._evict(self._fresh, missing - freed)
-        return freed
-
-    def _evict(self, queue: OrderedDict[Extent, CachedObject], missing: int) -> int:
-        freed = 0
-        pinned: list[tuple[Extent, CachedObject]] = []
-        while queue and freed < missing:
-            extent, found = queue.popitem(last=False)
-            if extent.pins:
-                pinned.append((extent, found))
-                continue
-            if not extent.spent:
-                self.counters.evicted_unread += 1
-                del found.fresh[extent]
-            if queue is self._early:
-                self._early_bytes -= extent.charged
-            found.extents.remove(extent)
-            extent.data = None
-            freed += extent.charged
-            extent.charged = 0
-            self._forget_if_empty(found)
-        if queue is self._delivered:
-            self._delivered_bytes -= freed
-        for extent, found in reversed(pinned):
-            queue[extent] = found
-            queue.move_to_end(extent, last=False)
-        return freed
+        return self._kept.give_up(missing, for_reader=for_reader)
 
     def _forget_if_empty(self, found: CachedObject) -> None:
         if found.users == 0 and len(found.extents) == 0 and self._objects.get(found.version) is found:

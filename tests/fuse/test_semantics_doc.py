@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mountd.aio import abreast, retry
-from mountd.cache import block_cache
+from mountd.cache import kept
 from mountd.config.mount_options import MountOptions
 from mountd.fuse import session
 from mountd.tree import names, namespace
@@ -70,7 +70,7 @@ def test_the_numbers_are_those_of_the_code():
             f"up to {scans.LARGEST_WINDOW}, or {lookahead.AHEAD_BYTES >> 20} MiB"
         ),
         "of those, on their way at once in a mount": f"up to {abreast.MOST}",
-        "kept for who may come": f"{block_cache.EARLY_S:g} s",
+        "kept for who may come": f"{kept.EARLY_S:g} s",
         "longest name": f"{names.LONGEST_NAME} bytes",
         "capacity shown": f"{filesystem.NOMINAL_BYTES >> 50} PiB",
         "time to end for requests under way": f"{session.FINISH_S:g} s",

@@ -76,22 +76,22 @@ class Remote:
 
 def held_bytes(cache):
     """Return what the extents of a cache account for, and check what must hold at rest."""
-    charged = 0
+    charged, kept = 0, cache._kept
     for found in cache._objects.values():
         for extent in found.extents.within(0, found.version.size):
             assert extent.pins == 0
             assert extent.data is not None
             assert len(extent.data) == extent.stop - extent.start
             assert extent.charged == max(len(extent.data), SMALLEST_CHARGE)
-            queues = [q for q in (cache._fresh, cache._early, cache._left, cache._delivered) if extent in q]
+            queues = [q for q in (kept.fresh, kept.early, kept.left, kept.delivered) if extent in q]
             assert len(queues) == 1
-            assert (queues[0] is not cache._fresh) == extent.spent
+            assert (queues[0] is not kept.fresh) == extent.spent
             charged += extent.charged
         assert found.users or len(found.extents)
-    queued = len(cache._left) + len(cache._fresh) + len(cache._early) + len(cache._delivered)
+    queued = len(kept.left) + len(kept.fresh) + len(kept.early) + len(kept.delivered)
     assert queued == sum(len(found.extents) for found in cache._objects.values())
-    assert cache._delivered_bytes == sum(extent.charged for extent in cache._delivered)
-    assert cache._early_bytes == sum(extent.charged for extent in cache._early)
+    assert kept.delivered_bytes == sum(extent.charged for extent in kept.delivered)
+    assert kept.early_bytes == sum(extent.charged for extent in kept.early)
     return charged
 
 

@@ -13,12 +13,11 @@ from collections.abc import Callable
 
 import trio
 
-from mountd.aio.kernel_reads import KernelReads, is_local
 from mountd.aio.threads import Lane
 from mountd.cache.disk.breaker import Breaker
 from mountd.cache.disk.disk_cache import DiskCache, Piece
-from mountd.cache.disk.files import Held
 from mountd.cache.disk.pace import Pace
+from mountd.cache.disk.reads import DiskReads
 from mountd.cache.disk.records import Totals
 from mountd.cache.disk.shared_fetch import SharedFetches
 from mountd.cache.disk.write_queue import Queued, WriteQueue, cost_of
@@ -26,7 +25,6 @@ from mountd.cache.version import BeginFetch, Fetch, FetchDone, ObjectVersion, ne
 from mountd.observe.logs import get_logger
 from mountd.units import MIB, ByteRange
 
-READ_S = 3.0
 UPKEEP_EVERY_S = 2.0
 UPKEEP_S = 60.0
 FULL_S = 2.0
@@ -41,9 +39,6 @@ wait."""
 GIVE_WAY_S = 0.5
 """How long work for later is put off because readers need the processors."""
 _STEP_S = 0.02
-_READERS = 8
-_READS_AT_ONCE = 64
-"""Of those that need no thread."""
 
 log = get_logger("mountd.cache.disk")
 
@@ -97,11 +92,9 @@ class DiskTier:
         self._ready = trio.Event()
         self._breaker = Breaker()
         self._pace = pace or Pace()
-        self._kernel_reads = KernelReads(_READS_AT_ONCE)
-        self._reads = Lane("disk reads", _READERS)
         self._writes = Lane("disk writes", 1)
         self._upkeep = Lane("disk upkeep", 1)
-        self._waiting_reads: set[trio.CancelScope] = set()
+        self._reads = DiskReads(cache, self._trouble)
         self._totals: Totals | None = None
         self.demand = 0
         """Readers that wait for the store now."""
@@ -117,7 +110,7 @@ class DiskTier:
         """Return the bytes of `wanted`, from the disk or else from the store; errors are the store's."""
         held = None if self._breaker.is_open else self._cache.find(version, wanted)
         if held is not None:
-            data = await self._read(held)
+            data = await self._reads.read(held)
             if data is not None:
                 self.counters.hits += 1
                 self.counters.bytes_hit += data.nbytes
@@ -236,7 +229,7 @@ class DiskTier:
         if self._breaker.is_open:
             return None
         try:
-            self._totals = await self._reads.run(self._cache.totals)
+            self._totals = await self._reads.lane.run(self._cache.totals)
         except OSError as error:
             self._trouble(error)
             return None
@@ -247,7 +240,7 @@ class DiskTier:
     async def run(self) -> None:
         """Write and keep up, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._serve_kernel_reads)
+            nursery.start_soon(self._reads.run)
             nursery.start_soon(self._write_all)
             nursery.start_soon(self._keep_up)
 
@@ -309,29 +302,6 @@ class DiskTier:
             self._shared.end(version, shared, data)
         return data
 
-    async def _read(self, held: Held) -> memoryview | None:
-        scope = trio.CancelScope(deadline=trio.current_time() + READ_S)
-        self._waiting_reads.add(scope)
-        try:
-            with scope:
-                data = await self._bytes_of(held)
-                for other in self._waiting_reads:  # a disk that answers anybody is only slow
-                    other.deadline = trio.current_time() + READ_S
-                return data
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the reader gets its bytes
-            self._trouble(error)
-            return None
-        finally:
-            self._waiting_reads.discard(scope)
-        self._trouble(TimeoutError(f"the disk did not answer within {READ_S:g} s"))
-        return None
-
-    async def _bytes_of(self, held: Held) -> memoryview | None:
-        data = await self._kernel_reads.read(held.path, *held.whole)
-        if data is not None:
-            return self._cache.check(held, data)
-        return await self._reads.run(self._cache.read, held)
-
     def _offer(self, piece: Piece) -> None:
         within = None
         if self.readers_wait:
@@ -340,14 +310,6 @@ class DiskTier:
             self._queue.put(Queued(piece))
         else:
             self.counters.bytes_dropped += piece.data.nbytes
-
-    async def _serve_kernel_reads(self) -> None:
-        try:
-            local = await self._reads.run(is_local, str(self._cache.layout.objects))
-        except OSError:
-            return
-        if local:
-            await self._kernel_reads.run()
 
     async def _write_all(self) -> None:
         while True:

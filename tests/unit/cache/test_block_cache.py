@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd.aio.abreast import Abreast
-from mountd.cache.block_cache import EARLY_S, SMALLEST_CHARGE, BlockCache
+from mountd.cache.block_cache import SMALLEST_CHARGE, BlockCache
+from mountd.cache.kept import EARLY_S
 from mountd.errors import ChangedError, CorruptError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB
 from tests.support.remote_versions import Remote, a_version, content, held_bytes, read_into

@@ -110,7 +110,7 @@ async def test_fetching_ahead_never_takes_what_was_not_delivered(autojump_clock,
     scanned = cache.acquire(a_version(64 * MIB, "scanned"))
     for at in range(0, 64 * MIB, 256 * KIB):
         await cache.read(scanned, at, at + 256 * KIB)
-    assert 1 <= cache.counters.evicted_unread <= 3, "the demands of the scan take what they need, its windows none"
+    assert 1 <= cache.evicted_unread <= 3, "the demands of the scan take what they need, its windows none"
 
 
 async def test_what_readers_left_behind_does_not_stop_fetching_ahead(autojump_clock, make_cache, remote):
@@ -146,7 +146,7 @@ async def test_delivered_bytes_go_first(autojump_clock, make_cache, remote):
         await cache.read(found, at, at + 1)
     held = [at for at in places if found.extents.holds(at, at + 64 * KIB)]
     assert held == places[:8], "what nobody read yet is kept"
-    assert cache.counters.evicted_unread == 0
+    assert cache.evicted_unread == 0
 
 
 async def test_the_last_resort_is_what_was_used_longest_ago(autojump_clock, make_cache, remote):
@@ -163,7 +163,7 @@ async def test_the_last_resort_is_what_was_used_longest_ago(autojump_clock, make
 
 async def test_of_a_stream_only_the_last_delivered_parts_are_kept(autojump_clock, make_cache, remote, monkeypatch):
     """The kernel has them; what is not delivered, or read at random, stays."""
-    monkeypatch.setattr("mountd.cache.block_cache.KEEP_DELIVERED", 6 * MIB)
+    monkeypatch.setattr("mountd.cache.kept.KEEP_DELIVERED", 6 * MIB)
     cache = make_cache(256 * MIB)
     found = cache.acquire(a_version(64 * MIB))
     zeros = bytes(found.version.size)
@@ -172,14 +172,14 @@ async def test_of_a_stream_only_the_last_delivered_parts_are_kept(autojump_clock
     held_before = 0
     for at in range(0, 32 * MIB, MIB):
         await cache.read(found, at, at + MIB)
-        assert cache._delivered_bytes <= 6 * MIB
+        assert cache._kept.delivered_bytes <= 6 * MIB
         held_before = cache.budget.used
     await trio.sleep(5)
     assert not found.extents.within(0, 24 * MIB)
     assert found.extents.holds(28 * MIB, 32 * MIB)
     assert found.extents.holds(60 * MIB, 60 * MIB + 64 * KIB)
     assert cache.budget.used == held_bytes(cache) >= held_before
-    assert cache.counters.evicted_unread == 0
+    assert cache.evicted_unread == 0
 
 
 async def test_bytes_are_kept_after_the_last_user_left_and_forgotten_when_evicted(autojump_clock, make_cache, remote):

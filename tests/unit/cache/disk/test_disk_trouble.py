@@ -6,6 +6,7 @@ import threading
 import pytest
 import trio
 
+from mountd.cache.disk import reads
 from mountd.cache.disk import tier as tier_module
 from mountd.cache.disk.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
 from mountd.units import MIB
@@ -22,12 +23,12 @@ def threads_only(monkeypatch):
     async def run(_reads):
         await trio.sleep_forever()
 
-    monkeypatch.setattr(tier_module.KernelReads, "run", run)
+    monkeypatch.setattr(reads.KernelReads, "run", run)
 
 
 @pytest.mark.usefixtures("threads_only")
 async def test_a_disk_that_does_not_answer_is_left_out_and_comes_back(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(tier_module, "READ_S", 0.1)
+    monkeypatch.setattr(reads, "READ_S", 0.1)
     hold = threading.Event()
     async with World(tmp_path).running() as world:
         await world.read()
@@ -47,7 +48,7 @@ async def test_a_disk_that_does_not_answer_is_left_out_and_comes_back(tmp_path, 
 
 
 async def test_a_disk_that_does_not_answer_without_threads_either_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(tier_module, "READ_S", 0.1)
+    monkeypatch.setattr(reads, "READ_S", 0.1)
     async with World(tmp_path).running() as world:
         await world.read()
         await world.tier.drain()
@@ -56,7 +57,7 @@ async def test_a_disk_that_does_not_answer_without_threads_either_is_left_out(tm
             await trio.sleep_forever()
 
         with monkeypatch.context() as patch, trio.fail_after(5):
-            patch.setattr(tier_module.KernelReads, "read", silent)
+            patch.setattr(reads.KernelReads, "read", silent)
             await world.read()
             assert len(world.origin.asked) == 2
             assert world.tier.in_trouble
@@ -167,8 +168,8 @@ async def test_a_journal_that_is_truncated_or_garbled_under_way_harms_nobody(tmp
 @pytest.mark.usefixtures("threads_only")
 async def test_a_slow_disk_is_no_disk_in_trouble(tmp_path, monkeypatch):
     """Every read waits longer than the limit for its turn, but the disk always answers somebody."""
-    monkeypatch.setattr(tier_module, "READ_S", 0.3)
-    monkeypatch.setattr(tier_module, "_READERS", 1)
+    monkeypatch.setattr(reads, "READ_S", 0.3)
+    monkeypatch.setattr(reads, "_READERS", 1)
     versions = [version_of(f"{number}", 1000) for number in range(10)]
     async with World(tmp_path).running() as world:
         for version in versions:
