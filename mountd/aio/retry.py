@@ -62,6 +62,7 @@ async def retrying(
     least: Callable[[], int] = lambda: LEAST,
     on_progress: Callable[[], None] = lambda: None,
     since: float | None = None,
+    failed: MountdError | None = None,
 ) -> T:
     """Return the result of the first `attempt` that does not fail in a retryable way.
 
@@ -75,6 +76,7 @@ async def retrying(
         least: returns how many bytes are progress.
         on_progress: told about progress, in the loop and not for every piece.
         since: when the request began, on the loop's clock; by default now.
+        failed: what became of a try before the first one here.
 
     Raises:
         DeadlineError: the deadline is over, or the answers are nonsense; the last failure is its cause.
@@ -87,15 +89,18 @@ async def retrying(
     token = set_current(progress)
     try:
         while True:
-            try:
-                with deadline.scope():
-                    return await attempt()
-            except MountdError as error:
-                if not error.retryable:
-                    raise
-                last = error
-            else:  # neither a result nor a failure: the deadline cut it off
-                raise deadline.is_over(what, last) from last
+            if failed is None:
+                try:
+                    with deadline.scope():
+                        return await attempt()
+                except MountdError as error:
+                    if not error.retryable:
+                        raise
+                    last = error
+                else:  # neither a result nor a failure: the deadline cut it off
+                    raise deadline.is_over(what, last) from last
+            else:
+                last, failed = failed, None
             failures += 1
             pause = policy.pause_s(failures, last, random.random())  # noqa: S311 - jitter, not a secret
             until = deadline.at

@@ -13,6 +13,7 @@
 No lock: all state is touched by the trio loop only, between checkpoints marked "no await" where it matters.
 """
 
+import logging
 from functools import partial
 
 import trio
@@ -23,9 +24,11 @@ from mountd.cache.cached_object import CachedObject
 from mountd.cache.extents import Extent
 from mountd.cache.kept import EARLY_S, Kept
 from mountd.cache.readahead import WindowLimits
-from mountd.cache.version import BeginFetch, Fetch, ObjectVersion, never
+from mountd.cache.version import BeginFetch, Fetch, FetchDone, ObjectVersion, never
 from mountd.errors import ChangedError, CorruptError, MountdError, NotFoundError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
+
+_log = logging.getLogger(__name__)
 
 EARLY_SHARE = 4
 """The part of the budget that may hold, or wait for, what nobody has open yet: a fourth."""
@@ -220,7 +223,7 @@ class BlockCache:
                 abreast.end(began)
                 self._came(found, extent, data)
 
-        if not self._begin(version, extent.range, came):
+        if not self._is_begun(version, extent, came):
             self._nursery.start_soon(self._fill_early, found, extent, charge, abreast, began)
         return True
 
@@ -236,7 +239,8 @@ class BlockCache:
                 charge = max(stop - start, SMALLEST_CHARGE)
                 charged = self.budget.try_charge(charge)
                 extent.charged = charge if charged else 0
-                if not charged or not self._begin(found.version, extent.range, partial(self._came, found, extent)):
+                came = partial(self._came, found, extent)
+                if not charged or not self._is_begun(found.version, extent, came):
                     self._nursery.start_soon(self._fill, found, extent, charge)
                 start = stop
 
@@ -281,6 +285,14 @@ class BlockCache:
             raise
         else:
             self._arrived(found, extent, data)
+
+    def _is_begun(self, version: ObjectVersion, extent: Extent, came: FetchDone) -> bool:
+        """Start to fetch an extent without a task; False: a task has to."""
+        try:
+            return self._begin(version, extent.range, came)
+        except Exception:  # noqa: BLE001 - an extent that nobody fetches would be waited for
+            _log.exception("a fetch could not be begun")
+            return False
 
     def _came(self, found: CachedObject, extent: Extent, data: memoryview | None) -> None:
         """A fetch without a task is over; what it did not bring, the ordinary one does, or says why not."""

@@ -22,6 +22,7 @@ from mountd.fuse.fastpath import FAIR_EVERY
 from mountd.fuse.openings import Openings
 from mountd.vfs.attributes import Looked
 from mountd.vfs.filesystem import FileSystem
+from mountd.vfs.opens import Opening
 
 WANTED = (
     *(protocol.ASYNC_READ, protocol.ATOMIC_O_TRUNC, protocol.EXPORT_SUPPORT, protocol.BIG_WRITES),
@@ -110,6 +111,7 @@ class DirectEngine:
                     late.cancel_scope.cancel()  # nobody waits for them any more
                 self._openings.end()
         finally:
+            self._openings.drop()
             await self._channel.aclose()
 
     async def _serve(self) -> None:
@@ -240,8 +242,7 @@ class DirectEngine:
         def in_a_task() -> None:
             self._answer_later("open", unique, self._opened, node, caller)
 
-        def done(outcome: int | Exception | None) -> None:
-            self._openings.remove(unique)
+        def answer(outcome: int | Exception | None) -> None:
             if outcome is None:
                 in_a_task()
             elif isinstance(outcome, int):
@@ -249,13 +250,15 @@ class DirectEngine:
             else:
                 self._fail(unique, "open", outcome)
 
+        def done(outcome: int | Exception | None) -> None:
+            self._openings.remove(unique)
+            answer(outcome)
+
         begun = self._fs.begin_open(node, done, caller=caller)
-        if begun is None:
-            in_a_task()
-        elif isinstance(begun, int):
-            self._channel.reply(unique, protocol.OPEN_OUT.pack(begun, protocol.FOPEN_KEEP_CACHE))
-        else:
+        if isinstance(begun, Opening):
             self._openings.add(unique, begun, in_a_task)
+        else:
+            answer(begun)
 
     async def _opened(self, node: int, caller: int) -> bytes:
         return protocol.OPEN_OUT.pack(await self._fs.open(node, caller=caller), protocol.FOPEN_KEEP_CACHE)

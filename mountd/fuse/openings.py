@@ -47,6 +47,11 @@ class Openings:
         self._give_up(list(self._waiting))
         self._looking.cancel()
 
+    def drop(self) -> None:
+        """Nobody waits for an answer any more, or can get one."""
+        while self._waiting:
+            self._waiting.popitem()[1][0].give_up()
+
     def _give_up(self, requests: list[int]) -> None:
         for unique in requests:
             opening, hand_over = self._waiting.pop(unique)

@@ -24,7 +24,7 @@ from mountd.modes.datasets import open_place
 from mountd.modes.disk import MountDisk, open_disk
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
 from mountd.observe.statistics import MountStatistics
-from mountd.stores.base import Chunk, QuickReads, Store
+from mountd.stores.base import Chunk, Missed, QuickReads, Store
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.open import probe
 from mountd.stores.single import SingleObjectStore
@@ -229,8 +229,8 @@ def begin_from(store: Store) -> BeginFetch:
     quick: QuickReads = store
 
     def begin(version: ObjectVersion, wanted: ByteRange, done: FetchDone) -> bool:
-        def came(chunk: Chunk | None) -> None:
-            done(chunk.data if chunk is not None and chunk.etag == version.etag else None)
+        def came(chunk: Chunk | Missed) -> None:
+            done(chunk.data if isinstance(chunk, Chunk) and chunk.etag == version.etag else None)
 
         return quick.begin_read(version.key, wanted.start, wanted.length, if_match=version.etag, done=came)
 

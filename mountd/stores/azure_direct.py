@@ -20,7 +20,7 @@ from mountd.catalog.model import AccountKey, BlobSpec, Sas
 from mountd.errors import CorruptError, MountdError, NonsenseError, UnavailableError
 from mountd.stores.azure_errors import from_answer, retry_after_s
 from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
-from mountd.stores.base import Chunk
+from mountd.stores.base import Chunk, Missed, ReadDone
 from mountd.stores.http_answer import Answer, BrokenOffError, DeclinedError
 from mountd.stores.http_connections import Connections
 from mountd.stores.loop_http import LoopHttp
@@ -78,19 +78,19 @@ class AzureDirect:
             failure = self._refusal(what, answer)
         raise failure
 
-    def begin(
-        self, what: str, key: str, start: int, length: int, if_match: ETag | None, done: Callable[[Chunk | None], None]
-    ) -> bool:
-        """Start to `get`; False: not now. `done` is told what came, or None: `get` says why it did not."""
+    def begin(self, what: str, key: str, start: int, length: int, if_match: ETag | None, done: ReadDone) -> bool:
+        """Start to `get`; False: not now. Where it brings nothing, `get` says why."""
 
-        def came(answer: Answer | None) -> None:
-            chunk = None
+        def came(answer: Answer | None, got_on_at: float) -> None:
+            chunk: Chunk | None = None
+            failure: MountdError | None = None
             if answer is not None and answer.status == 206:
                 with suppress(MountdError):
                     chunk = self._chunk(what, answer, start, length)
             elif answer is not None and answer.status in TROUBLED:
                 self._quick.rest()
-            done(chunk)
+                failure = self._refusal(what, answer)
+            done(chunk or Missed(got_on_at, failure))
 
         if if_match is not None and not if_match.isprintable():
             return False

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from mountd.errors import MountdError
 from mountd.units import ETag
 
 
@@ -147,8 +148,17 @@ class Store(Protocol):
         """Close connections."""
 
 
-ReadDone = Callable[[Chunk | None], None]
-"""Takes what came; None: `Store.read` will say why it did not, or bring it."""
+class Missed(NamedTuple):
+    """A read that was begun brought nothing: `Store.read` will say why, or bring it."""
+
+    got_on_at: float
+    """When it got on last, on the loop's clock."""
+    failure: MountdError | None = None
+    """What was answered, where that is to be tried again after a pause."""
+
+
+ReadDone = Callable[[Chunk | Missed], None]
+"""Takes what came of a read that was begun."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import trio
 
 from mountd.catalog.packed_listing import HiddenFile, Member, PackedListing, decode
 from mountd.errors import ChangedError, GoneError, IsDirectoryError, MountdError, NotFoundError, ReadOnlyError
-from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, QuickReads, ReadDone, Store, Upload
+from mountd.stores.base import Capabilities, Chunk, Missed, ObjectInfo, Page, QuickReads, ReadDone, Store, Upload
 from mountd.units import ETag
 
 PAGE_LIMIT = 1000
@@ -151,8 +151,9 @@ class DatasetStore:
         if quick is None or if_match not in (None, info.etag):
             return False
 
-        def came(chunk: Chunk | None) -> None:
-            done(chunk if chunk is not None and chunk.size == info.size else None)
+        def came(chunk: Chunk | Missed) -> None:
+            right = isinstance(chunk, Missed) or chunk.size == info.size
+            done(chunk if right else Missed(trio.current_time()))
 
         return quick.begin_read(member.key, start, length, if_match=info.etag, done=came)
 

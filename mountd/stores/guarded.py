@@ -25,7 +25,7 @@ from mountd.errors import (
     UnavailableError,
     UnreachableError,
 )
-from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, QuickReads, ReadDone, Store, Upload
+from mountd.stores.base import Capabilities, Chunk, Missed, ObjectInfo, Page, QuickReads, ReadDone, Store, Upload
 from mountd.units import ETag
 
 T = TypeVar("T")
@@ -61,21 +61,28 @@ class _Running:
         self.tries = 0
 
 
+class _Call(NamedTuple):
+    """A call whose first try came to nothing."""
+
+    running: _Running
+    missed: Missed
+
+
 class _Begun:
-    """Calls whose first try came to nothing, for whoever goes on with them; that is at once, or never."""
+    """Calls for whoever goes on with them; that is at once, or never."""
 
     MOST = 1000
 
     def __init__(self) -> None:
-        self._calls: dict[tuple[str, int, int], tuple[_Running, float]] = {}
+        self._calls: dict[tuple[str, int, int], tuple[_Call, float]] = {}
 
-    def leave(self, what: tuple[str, int, int], call: _Running) -> None:
+    def leave(self, what: tuple[str, int, int], call: _Call) -> None:
         """Somebody will go on with `call`."""
         if len(self._calls) >= self.MOST:
             self._calls.clear()
         self._calls[what] = (call, trio.current_time())
 
-    def take(self, what: tuple[str, int, int]) -> _Running | None:
+    def take(self, what: tuple[str, int, int]) -> _Call | None:
         """Return the call that is to be gone on with."""
         if not self._calls:
             return None
@@ -201,15 +208,15 @@ class GuardedStore:
             return False
         running = _Running("read", key)
 
-        def came(chunk: Chunk | None) -> None:
+        def came(chunk: Chunk | Missed) -> None:
             self._running.discard(running)
-            if chunk is not None and (
+            if isinstance(chunk, Chunk) and (
                 chunk.data.nbytes != max(0, min(length, chunk.size - start))
                 or (if_match is not None and chunk.etag != if_match)
             ):
-                chunk = None
-            if chunk is None:
-                self._begun.leave((key, start, length), running)
+                chunk = Missed(trio.current_time())
+            if isinstance(chunk, Missed):
+                self._begun.leave((key, start, length), _Call(running, chunk))
             else:
                 self._reached = self._understood = True
                 self.shortest_read.note(trio.current_time() - running.started)
@@ -275,13 +282,13 @@ class GuardedStore:
         return info if chunk.data == data else None
 
     async def call(
-        self, operation: str, name: str, attempt: Callable[[], Awaitable[T]], *, begun: "_Running | None" = None
+        self, operation: str, name: str, attempt: Callable[[], Awaitable[T]], *, begun: "_Call | None" = None
     ) -> T:
         """Run `attempt` under the policy, counted and shown as `operation` on `name`; or go on with a call's next."""
         asks = operation != "list" or self.capabilities.lists_by_asking
         if begun is None:
             self.calls[operation] += 1
-        running = begun or _Running(operation, name)
+        running = _Running(operation, name) if begun is None else begun.running
 
         async def counted() -> T:
             running.progress = current()
@@ -307,7 +314,8 @@ class GuardedStore:
                 on_progress=self._got_on,
                 what=f"{operation} {self.name}/{name}",
                 policy=self._policy,
-                since=running.started,
+                since=None if begun is None else begun.missed.got_on_at,
+                failed=None if begun is None else begun.missed.failure,
                 on_retry=lambda error, _: self._tell(running, error),
                 was_well=lambda error: self._reached if isinstance(error, UnreachableError) else self._understood,
             )

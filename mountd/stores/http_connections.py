@@ -9,7 +9,6 @@
 import select
 import socket
 import ssl
-from contextlib import suppress
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -25,9 +24,11 @@ REST_S = 30.0
 class Connection:
     """A connected socket that does not block, with TLS where the URL has it."""
 
-    __slots__ = ("idle_since", "number", "sock", "watched")
+    __slots__ = ("_poller", "idle_since", "number", "sock", "watched")
 
     def __init__(self, sock: socket.socket) -> None:
+        self._poller = select.poll()
+        self._poller.register(sock, select.POLLIN)
         self.sock = sock
         self.number = sock.fileno()
         self.idle_since = 0.0
@@ -39,9 +40,7 @@ class Connection:
 
     def is_silent(self) -> bool:
         """Whether the other side has neither closed it nor spoken."""
-        poller = select.poll()
-        poller.register(self.sock, select.POLLIN)
-        return not poller.poll(0)
+        return not self._poller.poll(0)
 
 
 class Connections:
@@ -91,11 +90,10 @@ class Connections:
     def take_watched(self) -> Connection | None:
         """Return a connection that can be used, watched; None: there is none."""
         while (connection := self._take()) is not None:
-            if connection.watched:
-                return connection
             if connection.is_silent():
-                self.epoll.register(connection.number, select.EPOLLIN)
-                connection.watched = True
+                if not connection.watched:
+                    self.epoll.register(connection.number, select.EPOLLIN)
+                    connection.watched = True
                 return connection
             connection.close()
         return None
@@ -110,11 +108,15 @@ class Connections:
         connection = self._idle.get(number)
         if connection is None:
             return
-        with suppress(ssl.SSLWantReadError):
-            if self._context is not None and connection.sock.recv(1):
-                pass  # nobody has asked for it
-            del self._idle[number]
-            connection.close()
+        if self._context is not None:
+            try:
+                connection.sock.recv(1)
+            except ssl.SSLWantReadError:
+                return  # a ticket for a later session
+            except OSError:
+                pass  # closed without a goodbye, or an alert
+        del self._idle[number]
+        connection.close()
 
     async def connect(self) -> Connection:
         """Make a connection.

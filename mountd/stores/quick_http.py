@@ -11,8 +11,10 @@ knows what to do and what to say. Invariants:
 - An exchange ends: when its server stands still, or sends less than its share (`aio.progress`).
 """
 
+import logging
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -22,6 +24,8 @@ from mountd.stores.http_answer import HEAD_ROOM, Answer, DeclinedError, Head, an
 from mountd.stores.http_connections import Connection, Connections
 from mountd.units import KIB
 
+_log = logging.getLogger(__name__)
+
 LARGEST = 256 * KIB
 """Bytes of body. Larger ones are few, and received in an order of their own."""
 MOST_EXCHANGES = 128
@@ -30,14 +34,14 @@ REST_S = 5.0
 LOOKS = 4
 """How often exchanges are looked at in the time that one may stand still."""
 
-Done = Callable[[Answer | None], None]
-"""Takes the answer; None: ask in the ordinary way."""
+Done = Callable[[Answer | None, float], None]
+"""Takes the answer, None: ask in the ordinary way; and when the exchange got on last, on the loop's clock."""
 
 
 class _Exchange:
     """One request that was sent."""
 
-    __slots__ = ("began", "buffer", "connection", "done", "got", "head", "length", "moved_at")
+    __slots__ = ("buffer", "connection", "counted", "done", "got", "got_on_at", "head", "length", "moved_at")
 
     def __init__(self, connection: Connection, length: int, done: Done) -> None:
         self.connection = connection
@@ -45,8 +49,17 @@ class _Exchange:
         self.done = done
         self.buffer = memoryview(unfilled(HEAD_ROOM + length))
         self.got = 0
+        self.counted = 0
+        """Of what came, bytes that were taken for progress (`aio.progress`)."""
         self.head: Head | None = None
-        self.began = self.moved_at = trio.current_time()
+        self.got_on_at = self.moved_at = trio.current_time()
+
+    def moved(self, share: int) -> None:
+        """Bytes came; `share` of them are progress."""
+        self.moved_at = trio.current_time()
+        if self.got - self.counted >= share:
+            self.counted = self.got
+            self.got_on_at = self.moved_at
 
 
 class QuickHttp:
@@ -76,18 +89,21 @@ class QuickHttp:
             or trio.current_time() < self._resting_until
         ):
             return False
-        connection = self._connections.take_watched()
+        try:
+            connection = self._connections.take_watched()
+        except OSError:  # the kernel watches no more
+            return False
         if connection is None:
             return False
         try:
-            sent = connection.sock.send(request)
-        except OSError:
-            sent = 0
-        if sent < len(request):
-            connection.close()
-            return False
-        self._running[connection.number] = _Exchange(connection, length, done)
-        return True
+            exchange = _Exchange(connection, length, done)
+            if connection.sock.send(request) == len(request):
+                self._running[connection.number] = exchange
+                return True
+        except (OSError, MemoryError):
+            pass
+        connection.close()
+        return False
 
     def rest(self) -> None:
         """Begin nothing for a while."""
@@ -95,7 +111,11 @@ class QuickHttp:
 
     async def serve(self, moved: Callable[[], None]) -> None:
         """Receive answers until cancelled; `moved` is told of exchanges that take long and get on."""
-        epoll = self._connections.epoll
+        try:
+            epoll = self._connections.epoll
+        except OSError as error:
+            _log.warning("small files are fetched in the ordinary way: %s", error.strerror)
+            return
         self._serves = True
         try:
             async with trio.open_nursery() as nursery:
@@ -125,16 +145,15 @@ class QuickHttp:
                 head = exchange.head
                 if head is None:
                     head = exchange.head = head_of(buffer[: exchange.got])
-                    if head is not None and head.whole - head.length > exchange.length:
+                    if head is not None and head.whole > len(buffer):
                         break
                 if head is not None and exchange.got >= head.whole:
                     self._end(exchange, head if exchange.got == head.whole else None)
                     return
+                exchange.moved(share_of(len(self._running)))
                 if not self._connections.has_tls:
-                    exchange.moved_at = trio.current_time()
                     return  # there is hardly more, and it is told of again if there is
         except (BlockingIOError, ssl.SSLWantReadError):
-            exchange.moved_at = trio.current_time()
             return
         except (OSError, DeclinedError):
             pass
@@ -144,15 +163,18 @@ class QuickHttp:
         """Call back whoever asked; `head`: of the answer that is here, whole."""
         connection = exchange.connection
         del self._running[connection.number]
-        if head is None:
-            connection.close()
-            exchange.done(None)
-            return
-        if head.keeps_connection:
+        if head is not None and head.keeps_connection:
             self._connections.give_back(connection)
         else:
             connection.close()
-        exchange.done(answer_in(exchange.buffer, head, exchange.length))
+        answer: Answer | None = None
+        if head is not None:
+            with suppress(MemoryError):
+                answer = answer_in(exchange.buffer, head, exchange.length)
+        try:
+            exchange.done(answer, exchange.got_on_at)
+        except Exception:  # noqa: BLE001 - a defect of ours: others' answers go on
+            _log.exception("an answer was not taken")
 
     async def _look_after(self, moved: Callable[[], None]) -> None:
         """End exchanges that stand still or send too little, and tell of those that go on."""
@@ -160,14 +182,12 @@ class QuickHttp:
         while True:
             await trio.sleep(self._stall_s / LOOKS)
             now = trio.current_time()
-            share = share_of(len(self._running))
-            goes_on = False
+            got_on = False
             for exchange in list(self._running.values()):
-                owed = share * ((now - exchange.began) // self._total_s)
-                if now - exchange.moved_at > self._stall_s or exchange.got < owed:
+                if now - exchange.moved_at > self._stall_s or now - exchange.got_on_at > self._total_s:
                     self._end(exchange, None)
                 else:
-                    goes_on = goes_on or (exchange.began < looked_at < exchange.moved_at)
-            if goes_on:
+                    got_on = got_on or (exchange.counted > 0 and exchange.got_on_at > looked_at)
+            if got_on:
                 moved()
             looked_at = now

@@ -4,6 +4,8 @@ from contextlib import suppress
 
 import trio
 
+from mountd.stores.base import Missed
+
 
 class QuickStore:
     """Wraps a store.
@@ -39,7 +41,7 @@ class QuickStore:
             self._nursery = None
 
     async def _read(self, key, start, length, if_match, done):
-        chunk = None
+        chunk = Missed(trio.current_time())
         with trio.move_on_after(self._stall_s), suppress(Exception):
             chunk = await self._inner.read(key, start, length, if_match=if_match)
         if not self._nursery.cancel_scope.cancel_called:

@@ -2,9 +2,12 @@
 
 import datetime
 import ipaddress
+import os
 import socket
 import ssl
+import struct
 import threading
+from contextlib import suppress
 
 import pytest
 from cryptography import x509
@@ -39,33 +42,57 @@ def certificate(tmp_path):
     return path
 
 
-@pytest.fixture
-def tls_server(certificate):
-    """Answers every request with `TLS_BODY`; yields its URL and the number of handshakes that worked."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    listener = socket.create_server(("127.0.0.1", 0))
-    handshakes = []
-    reply = b"HTTP/1.1 206 Because\r\nContent-Length: %d\r\n\r\n" % len(TLS_BODY) + TLS_BODY
+class TlsServer:
+    """Answers every request with `TLS_BODY`, one connection after the other."""
 
-    def serve():
+    def __init__(self, certificate):
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._endings = []
+        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.handshakes = 0
+        """Those that worked."""
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    def end_connection(self, how):
+        """End the connection that is served: "closed", by a "reset", or with what is an "alert" to TLS."""
+        self._endings.append(how)
+
+    def stop(self):
+        self._endings.append("closed")
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10)
+
+    def _accept(self):
         while True:
             try:
-                plain, _ = listener.accept()
+                plain, _ = self._listener.accept()
             except OSError:
                 return
-            with plain:
-                try:
-                    with context.wrap_socket(plain, server_side=True) as connection:
-                        handshakes.append(1)
-                        while connection.recv(4096):
-                            connection.sendall(reply)
-                except OSError:
-                    continue
+            with plain, suppress(OSError), self._context.wrap_socket(plain, server_side=True) as connection:
+                self.handshakes += 1
+                connection.settimeout(0.02)
+                self._serve(connection)
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield f"https://127.0.0.1:{listener.getsockname()[1]}", handshakes
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(10)
+    def _serve(self, connection):
+        head = b"HTTP/1.1 206 Because\r\nContent-Length: %d\r\n\r\n" % len(TLS_BODY)
+        while not self._endings:
+            with suppress(TimeoutError):
+                if not connection.recv(4096):
+                    return
+                connection.sendall(head + TLS_BODY)
+        how = self._endings.pop()
+        if how == "reset":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif how == "alert":
+            os.write(connection.fileno(), b"this is no record of TLS")
+
+
+@pytest.fixture
+def tls_server(certificate):
+    server = TlsServer(certificate)
+    yield server
+    server.stop()

@@ -141,19 +141,25 @@ class DiskTier:
             self.demand -= 1
             self.last_demand = trio.current_time()
             self._shared.end(version, shared, data)
-            if data is None:
-                self.counters.misses -= 1  # the ordinary fetch counts
-            else:
-                self._offer(Piece(version, wanted.start, data))
-            done(data)
+            try:
+                if data is None:
+                    self.counters.misses -= 1  # the ordinary fetch counts
+                else:
+                    self._on_miss(version)
+                    self._offer(Piece(version, wanted.start, data))
+            finally:
+                done(data)
 
-        if not self._begin(version, wanted, came):
-            self._shared.end(version, shared, None)
-            return False
-        self.counters.misses += 1
-        self._on_miss(version)
-        self.demand += 1
-        return True
+        begun = False
+        try:
+            begun = self._begin(version, wanted, came)
+        finally:
+            if not begun:
+                self._shared.end(version, shared, None)
+        if begun:
+            self.counters.misses += 1
+            self.demand += 1
+        return begun
 
     # ---- for whoever fills the disk
 

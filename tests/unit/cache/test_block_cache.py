@@ -369,3 +369,34 @@ def test_any_readers_in_any_budget_at_any_latency_get_the_right_bytes(limit, rea
             owner.cancel_scope.cancel()
 
     run_virtual(main)
+
+
+# ---- defects
+
+
+async def test_a_fetch_that_cannot_be_begun_for_a_defect_is_made_in_a_task(autojump_clock, nursery, remote, abreast):
+    def begin(*_):
+        raise MemoryError
+
+    cache = remote.cache = BlockCache(remote, nursery, limit_bytes=MIB, begin=begin)
+    version, early = a_version(1000), a_version(1000, "early")
+    found = cache.acquire(version)
+    assert await cache.read(found, 0, 1000) == content(version)
+    assert cache.fetch_whole(early, abreast)
+    await trio.sleep(10)
+    assert cache.read_nowait(cache.acquire(early), 0, 1000) == content(early)
+    assert cache.budget.used == held_bytes(cache)
+
+
+async def test_whoever_is_told_and_fails_keeps_nobody_else_waiting(autojump_clock, make_cache, remote):
+    cache, version = make_cache(), a_version(1000)
+    found, told = cache.acquire(version), []
+    assert not cache.begin(found, 0, 1000)
+    pending = cache.pending(found, 0, 1000)
+
+    def defect():
+        raise ValueError("defect")
+
+    pending.told += [defect, lambda: told.append(pending.data is not None)]
+    assert await cache.read(found, 0, 1000) == content(version)
+    assert told == [True]

@@ -397,3 +397,26 @@ async def test_a_bug_in_what_has_no_reply_gets_none(kernel, monkeypatch):
 async def test_errors_meant_for_the_caller(kernel, opcode, node, body, expected):
     assert await kernel.ask(opcode, node, body) == (expected, b"")
     assert kernel.failures.unexpected == 0
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_an_engine_that_is_cut_off_answers_no_open_that_waits(unserved, comes):
+    """The number of its descriptor may be another file's by the time the bytes come."""
+    kernel = unserved
+    async with trio.open_nursery() as serving:
+        serving.start_soon(kernel.engine.serve)
+        await kernel.init()
+        kernel.mount.put("file", 1000)
+        node = await kernel.lookup(b"file")
+        gate = Gate(kernel.mount.store, "read")
+        await kernel.send(protocol.OPEN, node, bytes(8))
+        await gate.reached()
+        serving.cancel_scope.cancel()
+    if not comes:
+        kernel.mount.memory.delete("file")
+    gate.open()
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.move_on_after(0.05) as waiting:
+        await kernel.reply()
+    assert waiting.cancelled_caught
+    assert kernel.mount.fs.open_handles == 0

@@ -17,7 +17,7 @@ from mountd.errors import (
     UnavailableError,
     UnreachableError,
 )
-from mountd.stores.base import Chunk
+from mountd.stores.base import Chunk, Missed
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.memory import MemoryStore
 from mountd.units import ETag
@@ -314,10 +314,14 @@ class Begun:
         self.quick = QuickStore(inner, accepts)
         self.store = GuardedStore(self.quick, policy)
         self.came = []
+        """Chunks; None where nothing was brought."""
         nursery.start_soon(self.store.serve)
 
     def begin(self, if_match=None, length=4):
-        return self.store.begin_read("a", 2, length, if_match=if_match, done=self.came.append)
+        return self.store.begin_read("a", 2, length, if_match=if_match, done=self._done)
+
+    def _done(self, chunk):
+        self.came.append(None if isinstance(chunk, Missed) else chunk)
 
 
 async def test_a_read_that_is_begun_is_checked_counted_and_seen_like_others(inner, nursery, autojump_clock):
@@ -405,3 +409,41 @@ async def test_a_store_that_cannot_begin_refuses(store, inner, nursery):
     await trio.testing.wait_all_tasks_blocked()
     assert not begun.begin()
     assert (begun.store.calls, begun.store.requests, begun.store.in_flight()) == ({}, 0, [])
+
+
+class Scripted(MemoryStore):
+    """Begins every read and calls back when it is told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.set("a", b"0123456789")
+        self.begun = []
+
+    def begin_read(self, key, start, length, *, if_match, done):
+        self.begun.append(done)
+        return True
+
+    async def serve(self, _moved):
+        await trio.sleep_forever()
+
+
+async def test_a_begun_read_that_got_on_for_long_has_its_tries_when_it_breaks(autojump_clock):
+    """The deadline counts from the last progress, whoever saw it."""
+    inner = Scripted()
+    store = GuardedStore(inner, POLICY)
+    assert store.begin_read("a", 2, 4, if_match=None, done=lambda _: None)
+    await trio.sleep(500)
+    inner.begun[0](Missed(trio.current_time() - 1))
+    assert bytes((await store.read("a", 2, 4, if_match=None)).data) == b"2345"
+    assert (store.calls, store.requests) == ({"read": 1}, 2)
+
+
+async def test_a_begun_read_that_was_throttled_waits_as_long_as_the_store_asked_for(autojump_clock):
+    inner = Scripted()
+    store = GuardedStore(inner, POLICY)
+    assert store.begin_read("a", 2, 4, if_match=None, done=lambda _: None)
+    inner.begun[0](Missed(trio.current_time(), UnavailableError("slow down", retry_after_s=7.0)))
+    before = trio.current_time()
+    assert bytes((await store.read("a", 2, 4, if_match=None)).data) == b"2345"
+    assert trio.current_time() - before >= 7
+    assert (store.calls, store.requests, store.retries) == ({"read": 1}, 2, 1)

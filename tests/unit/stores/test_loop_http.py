@@ -263,16 +263,14 @@ async def test_who_is_cancelled_while_receiving_holds_up_nobody(raw_server, clie
 
 async def test_tls_with_a_trusted_certificate(tls_server, certificate, connect, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    url, handshakes = tls_server
-    client = connect(url)
+    client = connect(tls_server.url)
     assert client.largest == LARGEST_WITH_TLS
     for _ in range(3):
         assert bytes((await client.exchange(REQUEST, len(TLS_BODY))).body) == TLS_BODY
-    assert len(handshakes) == 1
+    assert tls_server.handshakes == 1
 
 
 async def test_tls_with_another_certificate_is_declined(tls_server, connect):
-    url, handshakes = tls_server
     with pytest.raises(DeclinedError):
-        await connect(url).exchange(REQUEST, len(BODY))
-    assert handshakes == []
+        await connect(tls_server.url).exchange(REQUEST, len(BODY))
+    assert tls_server.handshakes == 0

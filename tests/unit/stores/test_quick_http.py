@@ -1,5 +1,6 @@
 """Exchanges without a task for each, against a server that answers with scripted bytes; and with TLS."""
 
+import select
 import socket
 
 import pytest
@@ -36,7 +37,7 @@ class Client:
         """Return the answer of an exchange that is begun; "no" if it is not."""
         answers, here = [], trio.Event()
 
-        def done(got):
+        def done(got, _got_on_at):
             answers.append(got)
             here.set()
 
@@ -159,7 +160,7 @@ async def test_nothing_is_begun_before_and_after_it_is_served(raw_server):
         Scripted(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
         Scripted(b"HTTP/1.1 two OK\r\nContent-Length: 1\r\n\r\nx"),
         answer(206, BODY[:-1], length=len(BODY), then="close"),
-        answer(206, BODY + b"!"),
+        answer(206, BODY + bytes(5000)),
         answer(206, BODY, length=len(BODY) - 1),
         Scripted(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
         Scripted(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 5000 + b"\r\n\r\n"),
@@ -198,13 +199,51 @@ async def test_an_exchange_that_stands_still_ends(raw_server, make_client):
     assert await client.ask() is None
 
 
-async def test_an_exchange_that_drips_ends_and_one_that_gets_on_is_told_of(raw_server, make_client):
+async def test_an_exchange_that_drips_ends(raw_server, make_client):
     raw_server.script = [answer(206, BODY)]
     client = await make_client(raw_server.url, stall_s=0.4, total_s=0.5)
     await client.ordinary.exchange(REQUEST, len(BODY))
     raw_server.script = [answer(206, BODY, pause_s=0.02, piece=1)]
     assert await client.ask() is None
+    assert client.moved == 0
+
+
+async def test_an_exchange_that_gets_on_takes_as_long_as_it_takes_and_is_told_of(raw_server, make_client):
+    """Each byte is judged when it comes: that others have ended does not make it owe more than it did."""
+    raw_server.script = [answer(206, BODY)]
+    client = await make_client(raw_server.url, stall_s=0.2, total_s=0.3)
+    await client.ordinary.exchange(REQUEST, len(BODY))
+    raw_server.script = [answer(206, BODY, pause_s=0.01, piece=2000)]
+    quick_http_share = [1000]
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(quick_http, "share_of", lambda _: quick_http_share[0])
+    try:
+        assert bytes((await client.ask()).body) == BODY
+    finally:
+        monkeypatch.undo()
     assert client.moved > 0
+
+
+async def test_a_defect_in_whoever_asked_is_nobody_elses(raw_server, client, caplog):
+    def defect(*_):
+        raise ValueError("defect")
+
+    assert client.quick.begin(REQUEST, SIZE, defect)
+    await client.ordinary.exchange(REQUEST, SIZE)
+    with trio.fail_after(20):
+        while (got := await client.ask()) == "no":  # noqa: ASYNC110 - its connection comes back, nobody is told
+            await trio.sleep(0.005)
+    assert bytes(got.body) == BODY
+    assert "an answer was not taken" in caplog.text
+
+
+async def test_a_connection_on_which_something_lies_already_is_not_used(raw_server, client):
+    """It would be taken for the answer, and each request get that of the one before."""
+    await client.ask()
+    raw_server._connections[0].sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n!")
+    [idle] = client.connections._idle.values()
+    assert select.select([idle.sock], [], [], 20)[0]  # it is here, and the task that would see it had no turn
+    assert await client.ask() == "no"
 
 
 async def test_what_is_under_way_at_the_end_is_closed_and_nobody_is_called(raw_server):
@@ -216,18 +255,32 @@ async def test_what_is_under_way_at_the_end_is_closed_and_nobody_is_called(raw_s
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.serve)
         await trio.testing.wait_all_tasks_blocked()
-        assert client.quick.begin(REQUEST, 1, called.append)
+        assert client.quick.begin(REQUEST, 1, lambda *came: called.append(came))
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     client.connections.close()
     assert called == []
 
 
+@pytest.mark.parametrize("how", ["reset", "alert", "closed"])
+async def test_an_idle_tls_connection_may_end_in_any_way(tls_server, certificate, make_client, monkeypatch, how):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    client = await make_client(tls_server.url)
+    await client.ordinary.exchange(REQUEST, len(TLS_BODY))
+    assert bytes((await client.ask()).body) == TLS_BODY
+    tls_server.end_connection(how)
+    with trio.fail_after(20):
+        while await client.ask() not in ("no", None):  # noqa: ASYNC110 - until the end was heard of
+            await trio.sleep(0.005)
+    assert bytes((await client.ordinary.exchange(REQUEST, len(TLS_BODY))).body) == TLS_BODY
+    assert bytes((await client.ask()).body) == TLS_BODY
+    assert tls_server.handshakes == 2
+
+
 async def test_with_tls(tls_server, certificate, make_client, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    url, handshakes = tls_server
-    client = await make_client(url)
+    client = await make_client(tls_server.url)
     await client.ordinary.exchange(REQUEST, len(TLS_BODY))
     for _ in range(3):
         assert bytes((await client.ask()).body) == TLS_BODY
-    assert len(handshakes) == 1
+    assert tls_server.handshakes == 1
