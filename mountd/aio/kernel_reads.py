@@ -46,6 +46,7 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATI
 _RESFD = 1  # tell an eventfd
 _CONTROL = struct.Struct("<QIIHhIQQqQII")  # struct iocb, linux/aio_abi.h
 _EVENT = struct.Struct("<QQqq")  # struct io_event
+_OVERLAY = 0x794C7630
 _LOCAL = frozenset(
     {
         0xEF53,  # ext2, ext3, ext4
@@ -54,7 +55,7 @@ _LOCAL = frozenset(
         0xF2F52010,  # F2FS
         0x2FC12FC1,  # ZFS
         0x01021994,  # tmpfs
-        0x794C7630,  # overlayfs
+        _OVERLAY,
     }
 )
 """Magic numbers, statfs(2)."""
@@ -72,10 +73,23 @@ def is_local(directory: str) -> bool:
     Raises:
         OSError: it cannot be told.
     """
+    return _kind(directory) in _LOCAL
+
+
+def is_overlay(directory: str) -> bool:
+    """Return whether a directory lies on a file system that lies on others; blocks.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    return _kind(directory) == _OVERLAY
+
+
+def _kind(directory: str) -> int:
     answer = bytearray(256)
     if _statfs(os.fsencode(directory), ctypes.c_void_p(address_of(answer))) != 0:
         raise OSError(ctypes.get_errno(), "statfs")
-    return int.from_bytes(answer[:8], "little") in _LOCAL
+    return int.from_bytes(answer[:8], "little")
 
 
 class _Read:

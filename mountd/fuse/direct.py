@@ -19,6 +19,7 @@ from mountd.fuse.channel import Channel
 from mountd.fuse.convert import AttributePacker
 from mountd.fuse.failures import Failures
 from mountd.fuse.fastpath import FAIR_EVERY
+from mountd.fuse.opens import CachedOpens, Opens
 from mountd.vfs.attributes import Looked
 from mountd.vfs.filesystem import FileSystem
 
@@ -47,6 +48,7 @@ class DirectEngine:
         descriptor: of `/dev/fuse`, mounted, nothing read yet; it stays the caller's.
         max_background: how many requests the kernel may have under way that nobody waits for.
         congestion: from how many on it reads less ahead.
+        opens: says how files are opened; by default through the kernel's page cache.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class DirectEngine:
         *,
         max_background: int,
         congestion: int,
+        opens: Opens | None = None,
     ) -> None:
         self._channel = Channel(descriptor)
         self._request = self._channel.request
@@ -65,6 +68,7 @@ class DirectEngine:
         self._attributes = attributes
         self._failures = failures
         self._background = (max_background, congestion)
+        self._opens = CachedOpens() if opens is None else opens
         self._reading = trio.CancelScope()
         self._late: trio.Nursery | None = None
         self.initialised = trio.Event()
@@ -169,12 +173,16 @@ class DirectEngine:
             raise SetupError(
                 f"the kernel speaks FUSE {major}.{minor}, which is not known here; mount with -o fuse_engine=libfuse"
             )
-        flags = sum(flag for flag in WANTED if flag & offered)
+        if offered & protocol.INIT_EXT:
+            (more,) = protocol.INIT_IN_MORE.unpack_from(self._request, protocol.BODY + protocol.INIT_IN.size)
+            offered |= more << 32
+        added, stack_depth = self._opens.wanted(offered)
+        flags = sum(flag for flag in WANTED if flag & offered) | added
         self._channel.reply(
             unique,
             protocol.INIT_OUT.pack(
-                *(protocol.MAJOR, protocol.MINOR, max_readahead, flags, *self._background),
-                *(protocol.LARGEST_REQUEST, 1, protocol.PAGES, 0, 0),
+                *(protocol.MAJOR, protocol.MINOR, max_readahead, flags & 0xFFFF_FFFF, *self._background),
+                *(protocol.LARGEST_REQUEST, 1, protocol.PAGES, 0, flags >> 32, stack_depth),
             ),
         )  # fmt: skip
         self.initialised.set()
@@ -234,12 +242,15 @@ class DirectEngine:
             return
         number = self._fs.open_nowait(node, caller=caller)
         if number is None:
-            self._answer_later("open", unique, self._opened, node, caller)
+            self._answer_later("open", unique, self._opened, node, caller, flags)
+        elif (opened := self._opens.begin(node, number, flags)) is None:
+            self._answer_later("open", unique, self._opens.settle, number)
         else:
-            self._channel.reply(unique, protocol.OPEN_OUT.pack(number, protocol.FOPEN_KEEP_CACHE))
+            self._channel.reply(unique, opened)
 
-    async def _opened(self, node: int, caller: int) -> bytes:
-        return protocol.OPEN_OUT.pack(await self._fs.open(node, caller=caller), protocol.FOPEN_KEEP_CACHE)
+    async def _opened(self, node: int, caller: int, flags: int) -> bytes:
+        number = await self._fs.open(node, caller=caller)
+        return self._opens.begin(node, number, flags) or await self._opens.settle(number)
 
     def _read(self, unique: int, _node: int, _caller: int, _length: int) -> None:
         number, offset, size = protocol.READ_IN.unpack_from(self._request, protocol.BODY)
@@ -252,6 +263,7 @@ class DirectEngine:
     def _release(self, unique: int, _node: int, _caller: int, _length: int) -> None:
         (number,) = protocol.RELEASE_IN.unpack_from(self._request, protocol.BODY)
         self._fs.release(number)
+        self._opens.end(number)
         self._channel.reply(unique)
 
     # ---- directories

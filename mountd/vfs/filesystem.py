@@ -11,7 +11,6 @@ Takes and gives inode numbers, handle numbers, names as bytes and `Attributes`. 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import chain
 
 import trio
@@ -62,6 +61,7 @@ class FileSystem:
         deadline_s: the longest an operation may wait without progress.
         ttl_s: how long names may be used without asking.
         request_s: returns what a request to the store takes at the least, as far as is known.
+        is_whole: says of which inodes the kernel may read the bytes itself.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class FileSystem:
         deadline_s: float,
         ttl_s: float,
         request_s: Callable[[], float] = lambda: 0.0,
+        is_whole: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._namespace = namespace
         self._inodes = namespace.inodes
@@ -81,6 +82,7 @@ class FileSystem:
         self._ttl_s = ttl_s
         self._handles = HandleTable()
         self._refused = RefusedOpens()
+        self._is_whole = is_whole
         self._lookahead = LookAhead(namespace, cache, largest_file=WHOLE_AT_OPEN, request_s=request_s)
         self.patience = Patience(deadline_s, self._heard)
         self.refusals = Refusals()
@@ -157,9 +159,9 @@ class FileSystem:
             node, answered_at = answer.node, trio.current_time()
             if not isinstance(node, FileNode):
                 return looked
+            cached = self._acquire(node)
             try:
-                with self._acquired(node) as cached:
-                    await self._fetch_start(node, cached)
+                await self._fetch_start(node, cached)
             except (ChangedError, NotFoundError):
                 self._namespace.doubt(node)
                 self._inodes.forget(node.ino, 1)
@@ -170,6 +172,8 @@ class FileSystem:
                 refused.promise(node)
                 valid_s = 0.0 if node.stale else max(0.0, looked.valid_s + answered_at - trio.current_time())
                 return looked._replace(valid_s=valid_s)
+            finally:
+                self._cache.release(cached)
         return self._looked(await self._namespace.lookup(directory, refused.name))
 
     # ---- files
@@ -197,7 +201,7 @@ class FileSystem:
             return self._opened(node)
         try:
             await self._check_current(node)
-            return await self._open(node)
+            return self._opened(node) if self._is_whole(ino) else await self._open(node)
         except StaleHandleError as error:
             if self._namespace.final:
                 self.refusals.note(node.parent, node.name, error)
@@ -316,14 +320,6 @@ class FileSystem:
 
     def _acquire(self, node: FileNode) -> CachedObject:
         return self._cache.acquire(ObjectVersion(node.key, node.etag, node.size))
-
-    @contextmanager
-    def _acquired(self, node: FileNode) -> Iterator[CachedObject]:
-        cached = self._acquire(node)
-        try:
-            yield cached
-        finally:
-            self._cache.release(cached)
 
     # ---- directories
 
