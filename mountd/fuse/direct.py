@@ -262,8 +262,8 @@ class DirectEngine:
 
     def _release(self, unique: int, _node: int, _caller: int, _length: int) -> None:
         (number,) = protocol.RELEASE_IN.unpack_from(self._request, protocol.BODY)
-        self._fs.release(number)
         self._opens.end(number)
+        self._fs.release(number)
         self._channel.reply(unique)
 
     # ---- directories

@@ -127,7 +127,7 @@ class VerifiedFiles:
         async for digest, version in self._queued:
             try:
                 identity = await self._look_at(digest, version)
-            except (OSError, trio.TooSlowError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
                 self._tier.report(error)
                 identity = None
             self._looking.discard(digest)
