@@ -150,6 +150,8 @@ class Passthrough:
             # O_DIRECT at any alignment is what the page cache's side offers, and the disk's file system may not
             passes = self._off is None and not flags & os.O_DIRECT
             mode = self._modes[node] = _Mode(node, self._find(node) if passes else None)
+            if mode.whole is not None:
+                self._register_now(mode, mode.whole)
         mode.handles += 1
         self._handles[number] = mode, flags
         return self._answer(mode, number, flags) if mode.whole is None or mode.backing else None
@@ -179,6 +181,20 @@ class Passthrough:
             mode.whole.closed()
             with suppress(RuntimeError):  # no thread to be had: it stays until the session ends
                 self._closing.post(self._backings.close, mode.backing)
+
+    def _register_now(self, mode: _Mode, whole: WholeFile) -> None:
+        """Register a file if that takes no disk: a third of the time that it takes in a thread."""
+        file = whole.open_now()
+        if file is None:
+            return
+        try:
+            mode.backing = self._backings.open(file)
+            whole.opened()
+        except BackingRefusedError as error:
+            mode.whole = None
+            self._refused(error)
+        finally:
+            os.close(file)
 
     async def _register(self, mode: _Mode) -> None:
         whole, settled = mode.whole, mode.settled

@@ -179,12 +179,14 @@ class FileSystem:
     # ---- files
 
     def open_nowait(self, ino: int, *, caller: int = 0) -> int | None:
-        """Return what `open` would where the kernel has the file's first bytes and nothing has to be asked; else None.
+        """Return what `open` would where the kernel has the file's first bytes or all, and nothing is asked; else None.
 
         Most opens of a second epoch end here.
         """
         node = self._node(ino)
-        if not isinstance(node, FileNode) or not node.delivered or (caller, node) in self._refused:
+        if not isinstance(node, FileNode) or (caller, node) in self._refused:
+            return None
+        if not (node.delivered or self._is_whole(ino)):
             return None
         return self._opened(node) if self._namespace.current(node) else None
 

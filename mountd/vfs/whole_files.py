@@ -18,6 +18,9 @@ class WholeFile(Protocol):
             OSError: its disk is in trouble.
         """
 
+    def open_now(self) -> int | None:
+        """Return a descriptor of it if nobody has to be waited for; None: `open` it; does not block."""
+
     def opened(self) -> None:
         """Keep it where it is; as often as `closed` is called."""
 

@@ -238,12 +238,12 @@ def test_no_open_ever_fails_while_both_ways_alternate(server):
     want = versioned(1, SIZE)
     failures = []
     ways = set()
-    stop = threading.Event()
+    together = threading.Barrier(6, timeout=30)  # now and then nobody has it open, so that its way may change
 
     def read(seed):
         draw = random.Random(seed)
         try:
-            while not stop.is_set():
+            while True:
                 kept = []
                 for _ in range(draw.randrange(1, 4)):
                     kept.append(os.open(server.path / "file", os.O_RDONLY))
@@ -251,8 +251,13 @@ def test_no_open_ever_fails_while_both_ways_alternate(server):
                     assert os.pread(kept[-1], 5000, start) == want[start : start + 5000]
                 for descriptor in kept:
                     os.close(descriptor)
+                if draw.random() < 0.1:
+                    together.wait()
+        except threading.BrokenBarrierError:
+            return  # it is over, and this thread has nothing open
         except BaseException as error:
             failures.append(error)
+            together.abort()
             raise
 
     threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
@@ -266,7 +271,7 @@ def test_no_open_ever_fails_while_both_ways_alternate(server):
                 server.call("trouble")
             ways.add(bool(passing(server)))
     finally:
-        stop.set()
+        together.abort()
         for thread in threads:
             thread.join(30)
     server.expect_log("in trouble and left out")

@@ -1,5 +1,6 @@
 """`mountd mount -o passthrough=on` as a user sees it: status, deaths, `mountd cache clear`."""
 
+import json
 import os
 import signal
 
@@ -102,3 +103,19 @@ def test_without_a_disk_cache_status_says_why_not(node, origin, point):
     node.mount(origin.container_url("data"), point, "--mode", "stream", "-o", "passthrough=on")
     assert node.status(point)["details"]["passthrough"] == "off: there is no disk cache"
     assert (point / "0.bin").read_bytes() == origin.expected("data", "0.bin", 0, SIZE)
+
+
+def test_a_user_without_the_capability_reads_through_the_page_cache(node, user, origin):
+    point = f"{user.directory}/point"
+    secrets = {"AZURE_STORAGE_ACCOUNT": origin.account, "AZURE_STORAGE_KEY": origin.key}
+    user.run("mount", origin.container_url("data"), point, "-o", "passthrough=on,cache_reserve=1MiB", **secrets)
+    user.run("prefetch", point)
+
+    def said():
+        user.shell(f"cmp {point}/0.bin {point}/0.bin && cat {point}/0.bin > read")
+        assert (user.directory / "read").read_bytes() == origin.expected("data", "0.bin", 0, SIZE)
+        (record,) = json.loads(user.run("status", "--json").stdout)
+        return "off: Operation not permitted; " in record["details"]["passthrough"]
+
+    node.wait_until(said, "the kernel's refusal")
+    assert said()

@@ -29,6 +29,10 @@ class Whole:
         self.failures = []
         self.gate = threading.Event()
         self.gate.set()
+        self.in_memory = False
+
+    def open_now(self):
+        return os.open("/dev/null", os.O_RDONLY) if self.in_memory else None
 
     def open(self):
         assert self.gate.wait(20)
@@ -122,7 +126,10 @@ ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["open", "direct"]), st.integers(0, 2)),
         st.tuples(st.sampled_from(["let go", "release"]), st.integers(0, 20)),
-        st.tuples(st.sampled_from(["whole", "gone", "slow", "quick", "failing", "refused", "wait"]), st.integers(0, 2)),
+        st.tuples(
+            st.sampled_from(["whole", "gone", "in memory", "slow", "quick", "failing", "refused", "wait"]),
+            st.integers(0, 2),
+        ),
     ),
     max_size=40,
 )
@@ -160,6 +167,8 @@ async def play(actions):
                     session.whole[which] = files[which]
                 case "gone":
                     session.whole.pop(which, None)
+                case "in memory":
+                    files[which].in_memory = not files[which].in_memory
                 case "slow":
                     files[which].gate.clear()
                 case "quick":
@@ -215,6 +224,17 @@ async def test_two_opens_at_once_register_once():
     assert session.passthrough.count() == 5
 
 
+async def test_what_takes_no_disk_takes_no_thread():
+    session = Session()
+    session.whole[7] = Whole()
+    session.whole[7].in_memory = True
+    answer = session.passthrough.begin(7, 1, 0)
+    assert answer == protocol.OPEN_OUT_BACKED.pack(1, protocol.FOPEN_PASSTHROUGH, 1)
+    assert session.whole[7].kept == 1
+    session.passthrough.end(1)
+    assert session.whole[7].kept == 0
+
+
 async def test_an_inode_that_is_open_through_the_page_cache_stays_so():
     session = Session()
     first, _, _ = await session.handle(7)
@@ -246,10 +266,12 @@ async def test_the_end_of_a_directory_s_handle_is_nothing():
 # ---- what fails
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
 @pytest.mark.parametrize("refusal", [errno.EPERM, errno.ELOOP, errno.EINVAL])
-async def test_a_refusal_that_every_file_would_meet_ends_it(refusal):
+async def test_a_refusal_that_every_file_would_meet_ends_it(refusal, in_memory):
     session = Session()
     session.whole[7] = session.whole[8] = Whole()
+    session.whole[7].in_memory = in_memory
     session.error = refusal
     assert (await session.handle(7))[2] == 0
     assert session.passthrough.describe().startswith(f"off: {os.strerror(refusal)}")
@@ -260,9 +282,11 @@ async def test_a_refusal_that_every_file_would_meet_ends_it(refusal):
     assert session.whole[7].failures == []
 
 
-async def test_another_refusal_is_of_one_file():
+@pytest.mark.parametrize("in_memory", [False, True])
+async def test_another_refusal_is_of_one_file(in_memory):
     session = Session()
     session.whole[7] = session.whole[8] = Whole()
+    session.whole[7].in_memory = in_memory
     session.error = errno.ENOMEM
     assert (await session.handle(7))[2] == 0
     session.error = None

@@ -80,6 +80,21 @@ async def test_a_file_that_is_whole_is_looked_at_once_and_then_found(tmp_path):
         assert node.looks == 1
 
 
+async def test_it_is_opened_without_a_thread_where_that_takes_no_disk(tmp_path):
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        file = await node.found()
+        node.files.is_local = True
+        descriptor = file.open_now()
+        if descriptor is not None:  # as on most file systems
+            assert os.pread(descriptor, FILE.size + 1, 0) == bytes_of(FILE)
+            os.close(descriptor)
+        os.utime(node.path())
+        assert file.open_now() is None
+        node.files.is_local = False
+        assert (await node.found()).open_now() is None
+
+
 async def test_nobody_waits_and_all_who_ask_share_one_look(tmp_path):
     async with Node(tmp_path).running() as node:
         await node.bring()
