@@ -1,14 +1,14 @@
 """Reads of what the page cache holds: no READ may reach the daemon."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.harness import Attempt, Check, Result, megabytes_s, operations_s
 from benchmarks.jobs import Sample, run_job
-from benchmarks.mounts import Directory, Mounted, MountError
+from benchmarks.mounts import Contender, Directory, MountdPassthrough, Mounted, MountError
 from benchmarks.origin.process import Dataset
 from benchmarks.readers import ReadJob
 from benchmarks.scenarios.cold import READERS
@@ -30,9 +30,11 @@ def warm(bench: Bench) -> list[Result]:
     def small_job(path: Path) -> ReadJob:
         return ReadJob(kind="files", path=str(path), names=names, workers=READERS, buffer=128 << 10)
 
-    seq = _warm(bench, "warm-seq", "warm sequential", large, large_job, "MB/s", megabytes_s)
+    passthrough = MountdPassthrough(bench.origin.url, bench.scratch)
+    seq = _warm(bench, "warm-seq", "warm sequential", large, large_job, "MB/s", megabytes_s, [passthrough])
     files = _warm(bench, "warm-small", "warm small files, 8 readers", small, small_job, "files/s", operations_s)
     _check_ratio(seq, "ext4", 0.9)
+    _check_ratio(seq, "ext4", 0.9, contender=passthrough.name)
     _check_ratio(files, "fuse", 0.7)
     return [seq, files]
 
@@ -45,8 +47,9 @@ def _warm(
     make_job: MakeJob,
     unit: str,
     value: Callable[[Sample], float],
+    more: Sequence[Contender] = (),
 ) -> Result:
-    contenders = [Directory(local_copy(bench, data)), bench.fuse(data), bench.mountd(), bench.rclone()]
+    contenders = [Directory(local_copy(bench, data)), bench.fuse(data), bench.mountd(), *more, bench.rclone()]
     mounts: dict[str, Mounted] = {}
     failures: dict[str, str] = {}
     reached: list[int] = []
@@ -94,8 +97,8 @@ def local_copy(bench: Bench, data: Dataset) -> Path:
     return copies
 
 
-def _check_ratio(result: Result, baseline: str, least: float) -> None:
-    mountd, other = result.series_named("mountd"), result.series_named(baseline)
+def _check_ratio(result: Result, baseline: str, least: float, *, contender: str = "mountd") -> None:
+    mountd, other = result.series_named(contender), result.series_named(baseline)
     if mountd and other:
         ratio = mountd.median / other.median
-        result.checks.append(Check(what=f"mountd / {baseline}", value=ratio, relation=">=", target=least))
+        result.checks.append(Check(what=f"{contender} / {baseline}", value=ratio, relation=">=", target=least))

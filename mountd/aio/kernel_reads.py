@@ -43,9 +43,11 @@ _IO_SETUP, _IO_DESTROY, _IO_SUBMIT, _IO_GETEVENTS = {
 }.get(platform.machine(), (-1, -1, -1, -1))
 _RESOLVE_CACHED = 0x20
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOATIME
+_HOW = struct.pack("<QQQ", _FLAGS, 0, _RESOLVE_CACHED)
 _RESFD = 1  # tell an eventfd
 _CONTROL = struct.Struct("<QIIHhIQQqQII")  # struct iocb, linux/aio_abi.h
 _EVENT = struct.Struct("<QQqq")  # struct io_event
+_OVERLAY = 0x794C7630
 _LOCAL = frozenset(
     {
         0xEF53,  # ext2, ext3, ext4
@@ -54,7 +56,7 @@ _LOCAL = frozenset(
         0xF2F52010,  # F2FS
         0x2FC12FC1,  # ZFS
         0x01021994,  # tmpfs
-        0x794C7630,  # overlayfs
+        _OVERLAY,
     }
 )
 """Magic numbers, statfs(2)."""
@@ -72,10 +74,32 @@ def is_local(directory: str) -> bool:
     Raises:
         OSError: it cannot be told.
     """
+    return _kind(directory) in _LOCAL
+
+
+def open_now(path: str) -> int | None:
+    """Return a descriptor of what lies at `path` if that takes no disk; None: open it in a thread.
+
+    Only where `is_local` says so.
+    """
+    descriptor: int = _call(_OPENAT2, -100, os.fsencode(path), _HOW, len(_HOW))
+    return None if descriptor < 0 else descriptor
+
+
+def is_overlay(directory: str) -> bool:
+    """Return whether a directory lies on a file system that lies on others; blocks.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    return _kind(directory) == _OVERLAY
+
+
+def _kind(directory: str) -> int:
     answer = bytearray(256)
     if _statfs(os.fsencode(directory), ctypes.c_void_p(address_of(answer))) != 0:
         raise OSError(ctypes.get_errno(), "statfs")
-    return int.from_bytes(answer[:8], "little") in _LOCAL
+    return int.from_bytes(answer[:8], "little")
 
 
 class _Read:
@@ -106,7 +130,6 @@ class KernelReads:
         self._pointers = (ctypes.c_void_p * most)(*(first + _CONTROL.size * place for place in range(most)))
         self._events = bytearray(_EVENT.size * most)
         self._events_at = ctypes.c_void_p(address_of(self._events))
-        self._how = struct.pack("<QQQ", _FLAGS, 0, _RESOLVE_CACHED)
 
     @property
     def under_way(self) -> int:
@@ -121,8 +144,8 @@ class KernelReads:
         if not (self._usable and self._free):
             return None
         await trio.lowlevel.checkpoint_if_cancelled()
-        descriptor = _call(_OPENAT2, -100, os.fsencode(path), self._how, len(self._how))
-        if descriptor < 0:
+        descriptor = open_now(path)
+        if descriptor is None:
             return None
         started = None
         try:

@@ -65,6 +65,9 @@ def mount(
     fuse_engine: Annotated[
         str | None, _option("--fuse-engine", "direct|libfuse", "Who answers the kernel's requests.")
     ] = None,
+    passthrough: Annotated[
+        bool, typer.Option("--passthrough", help="The kernel reads large files of the disk cache itself.")
+    ] = False,
     options: Annotated[
         list[str] | None, _option("-o", "KEY=VALUE,…", "Any option; `-o k=v` is the same as `--k v`.")
     ] = None,
@@ -94,6 +97,7 @@ def mount(
         "dir_mode": dir_mode,
         "request_deadline": request_deadline,
         "fuse_engine": fuse_engine,
+        "passthrough": "true" if passthrough else None,
     }
     spec = _spec(source, mountpoint, name, flags, options or [], workspace)
     if foreground:

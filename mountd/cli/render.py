@@ -83,7 +83,7 @@ def _statistics(numbers: MountStatistics) -> list[tuple[str, str]]:
         ("memory", f"{used} of {limit}, peak {format_size(numbers.memory_peak)}"),
         *_disk(numbers),
         ("store", f"{numbers.store_requests} requests, {retries} tried again, {numbers.store_errors} failed"),
-        ("files", f"{numbers.inodes} known, {numbers.open_handles} open"),
+        ("files", _files(numbers)),
     ]
     notes = [
         (numbers.changed_objects, "replaced by others"),
@@ -100,6 +100,11 @@ def _statistics(numbers: MountStatistics) -> list[tuple[str, str]]:
 def _fetched(numbers: MountStatistics) -> str:
     ratio = f", {numbers.bytes_fetched / numbers.bytes_read:.2f} of what was read" if numbers.bytes_read else ""
     return f"{format_size(numbers.bytes_fetched)} from the store{ratio}"
+
+
+def _files(numbers: MountStatistics) -> str:
+    passing = numbers.passthrough_handles
+    return f"{numbers.inodes} known, {numbers.open_handles} open{f', {passing} by passthrough' if passing else ''}"
 
 
 def _disk(numbers: MountStatistics) -> list[tuple[str, str]]:

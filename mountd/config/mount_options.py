@@ -34,3 +34,5 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A request without progress for this long ends in EIO."""
     fuse_engine: str = "direct"
     """direct or libfuse: who answers the kernel's requests."""
+    passthrough: bool = False
+    """The kernel reads large files of the disk cache itself."""

@@ -226,6 +226,17 @@ OPTIONS: tuple[Option, ...] = (
         unit="`direct`, `libfuse`",
         doc="Who answers the kernel's requests. `libfuse` is slower: for kernels on which `direct` will not do.",
     ),
+    Option(
+        key="passthrough",
+        field="passthrough",
+        parse=parse_boolean,
+        default=lambda _: False,
+        default_text="`false`",
+        unit="`true`, `false`",
+        doc="Lets the kernel read large files itself that lie whole and checked in the disk cache, at the speed of its "
+        "file system. Linux 6.9, root; what is given up for it: [SEMANTICS](SEMANTICS.md#passthrough).",
+        boolean=True,
+    ),
 )
 
 _BY_KEY = {option.key: option for option in OPTIONS}

@@ -19,6 +19,7 @@ from mountd.fuse.channel import Channel
 from mountd.fuse.convert import AttributePacker
 from mountd.fuse.failures import Failures
 from mountd.fuse.fastpath import FAIR_EVERY
+from mountd.fuse.open_answers import CachedAnswers, OpenAnswers
 from mountd.fuse.openings import Openings
 from mountd.vfs.attributes import Looked
 from mountd.vfs.filesystem import FileSystem
@@ -49,6 +50,7 @@ class DirectEngine:
         descriptor: of `/dev/fuse`, mounted, nothing read yet; it stays the caller's.
         max_background: how many requests the kernel may have under way that nobody waits for.
         congestion: from how many on it reads less ahead.
+        opens: says how files are opened; by default through the kernel's page cache.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class DirectEngine:
         *,
         max_background: int,
         congestion: int,
+        opens: OpenAnswers | None = None,
     ) -> None:
         self._channel = Channel(descriptor)
         self._request = self._channel.request
@@ -67,6 +70,7 @@ class DirectEngine:
         self._attributes = attributes
         self._failures = failures
         self._background = (max_background, congestion)
+        self._opens = CachedAnswers() if opens is None else opens
         self._reading = trio.CancelScope()
         self._late: trio.Nursery | None = None
         self._openings = Openings()
@@ -175,12 +179,16 @@ class DirectEngine:
             raise SetupError(
                 f"the kernel speaks FUSE {major}.{minor}, which is not known here; mount with -o fuse_engine=libfuse"
             )
-        flags = sum(flag for flag in WANTED if flag & offered)
+        if offered & protocol.INIT_EXT:
+            (more,) = protocol.INIT_IN_MORE.unpack_from(self._request, protocol.BODY + protocol.INIT_IN.size)
+            offered |= more << 32
+        added, stack_depth = self._opens.wanted(offered)
+        flags = sum(flag for flag in WANTED if flag & offered) | added
         self._channel.reply(
             unique,
             protocol.INIT_OUT.pack(
-                *(protocol.MAJOR, protocol.MINOR, max_readahead, flags, *self._background),
-                *(protocol.LARGEST_REQUEST, 1, protocol.PAGES, 0, 0),
+                *(protocol.MAJOR, protocol.MINOR, max_readahead, flags & 0xFFFF_FFFF, *self._background),
+                *(protocol.LARGEST_REQUEST, 1, protocol.PAGES, 0, flags >> 32, stack_depth),
             ),
         )  # fmt: skip
         self.initialised.set()
@@ -240,19 +248,24 @@ class DirectEngine:
             return
 
         def in_a_task() -> None:
-            self._answer_later("open", unique, self._opened, node, caller)
+            self._answer_later("open", unique, self._opened, node, caller, flags)
 
         def answer(outcome: int | Exception | None) -> None:
             if outcome is None:
                 in_a_task()
-            elif isinstance(outcome, int):
-                self._channel.reply(unique, protocol.OPEN_OUT.pack(outcome, protocol.FOPEN_KEEP_CACHE))
-            else:
+            elif not isinstance(outcome, int):
                 self._fail(unique, "open", outcome)
+            elif (opened := self._opens.begin(node, outcome, flags)) is None:
+                self._answer_later("open", unique, self._opens.settle, outcome)
+            else:
+                self._channel.reply(unique, opened)
 
         def done(outcome: int | Exception | None) -> None:
             self._openings.remove(unique)
-            answer(outcome)
+            try:
+                answer(outcome)
+            except Exception as error:  # noqa: BLE001 - becomes an errno
+                self._fail(unique, "open", error)
 
         begun = self._fs.begin_open(node, done, caller=caller)
         if isinstance(begun, Opening):
@@ -260,8 +273,9 @@ class DirectEngine:
         else:
             answer(begun)
 
-    async def _opened(self, node: int, caller: int) -> bytes:
-        return protocol.OPEN_OUT.pack(await self._fs.open(node, caller=caller), protocol.FOPEN_KEEP_CACHE)
+    async def _opened(self, node: int, caller: int, flags: int) -> bytes:
+        number = await self._fs.open(node, caller=caller)
+        return self._opens.begin(node, number, flags) or await self._opens.settle(number)
 
     def _read(self, unique: int, _node: int, _caller: int, _length: int) -> None:
         number, offset, size = protocol.READ_IN.unpack_from(self._request, protocol.BODY)
@@ -273,6 +287,7 @@ class DirectEngine:
 
     def _release(self, unique: int, _node: int, _caller: int, _length: int) -> None:
         (number,) = protocol.RELEASE_IN.unpack_from(self._request, protocol.BODY)
+        self._opens.end(number)
         self._fs.release(number)
         self._channel.reply(unique)
 

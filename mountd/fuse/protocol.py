@@ -1,5 +1,7 @@
 """The kernel's FUSE protocol, version 7.31: the layouts of what a read-only file system is asked and answers.
 
+What passthrough needs is of 7.40, and is asked for only where the kernel offers it.
+
 Source: include/uapi/linux/fuse.h. Numbers are in the machine's byte order, without padding but where it is written.
 A kernel that speaks a newer version keeps to the one that INIT's answer names.
 """
@@ -54,8 +56,19 @@ DO_READDIRPLUS = 1 << 13
 ASYNC_DIO = 1 << 15
 PARALLEL_DIROPS = 1 << 18
 MAX_PAGES = 1 << 22
+INIT_EXT = 1 << 30
+"""INIT has the flags from bit 32 on as well."""
+PASSTHROUGH = 1 << 37
 
+FOPEN_DIRECT_IO = 1 << 0
 FOPEN_KEEP_CACHE = 1 << 1
+FOPEN_PASSTHROUGH = 1 << 7
+"""With it go FOPEN_DIRECT_IO, by which `read` comes here all the same, and no other of these."""
+
+BACKING_OPEN = 0x4010E501
+"""The ioctl that takes a BACKING_MAP and returns the number that the file has from now on."""
+BACKING_CLOSE = 0x4004E502
+"""The ioctl that takes such a number, as BACKING_ID."""
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 """The flags of an OPEN that is to change something; O_APPEND alone is none of them."""
@@ -71,14 +84,21 @@ IN_HEADER = struct.Struct("=IIQQIIIHH")
 OUT_HEADER = struct.Struct("=IiQ")
 """len, error, unique."""
 INIT_IN = struct.Struct("=IIII")
-"""major, minor, max_readahead, flags; newer kernels send more."""
-INIT_OUT = struct.Struct("=IIIIHHIIHHI28x")
+"""major, minor, max_readahead, flags; newer kernels send INIT_IN_MORE."""
+INIT_IN_MORE = struct.Struct("=I")
+"""The flags from bit 32 on; unused fields follow."""
+INIT_OUT = struct.Struct("=IIIIHHIIHHII24x")
 """major, minor, max_readahead, flags, max_background, congestion_threshold, max_write, time_gran, max_pages,
-map_alignment, flags2."""
+map_alignment, the flags from bit 32 on, max_stack_depth."""
 OPEN_IN = struct.Struct("=I4x")
 """flags."""
 OPEN_OUT = struct.Struct("=QI4x")
 """fh, open_flags."""
+OPEN_OUT_BACKED = struct.Struct("=QIi")
+"""fh, open_flags, backing_id."""
+BACKING_MAP = struct.Struct("=iI8x")
+"""fd, flags."""
+BACKING_ID = struct.Struct("=I")
 READ_IN = struct.Struct("=QQI")
 """fh, offset, size; more follows. Also of READDIRPLUS."""
 RELEASE_IN = struct.Struct("=Q")

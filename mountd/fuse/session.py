@@ -15,6 +15,7 @@ import trio
 from mountd.aio.threads import Lane
 from mountd.errors import BusyError, SetupError
 from mountd.fuse import mount_table
+from mountd.fuse.backings import Backings
 from mountd.fuse.convert import AttributeMaker, AttributePacker, Ownership
 from mountd.fuse.direct import DirectEngine
 from mountd.fuse.failures import Failures
@@ -22,6 +23,7 @@ from mountd.fuse.fastpath import fuse_descriptors
 from mountd.fuse.libfuse import LibfuseEngine
 from mountd.fuse.mount_table import MountEntry
 from mountd.fuse.operations import Operations
+from mountd.fuse.passthrough import Passthrough, PassthroughWish
 from mountd.fuse.tuning import CONGESTION, MAX_BACKGROUND, tune
 from mountd.observe.logs import get_logger
 from mountd.vfs.filesystem import FileSystem
@@ -58,6 +60,7 @@ class Session:
         source: what the mount table shows.
         allow_other: other users may use the mount.
         direct: answer requests ourselves; else libfuse does.
+        passthrough: how the kernel is to read files itself; None: it is not.
     """
 
     def __init__(
@@ -69,12 +72,15 @@ class Session:
         source: str,
         allow_other: bool,
         direct: bool = True,
+        passthrough: PassthroughWish | None = None,
     ) -> None:
         self._filesystem = filesystem
         self._attributes = AttributePacker(ownership)
         self.failures = Failures()
         self._operations = Operations(filesystem, AttributeMaker(ownership), self.failures)
         self._direct = direct
+        self._wish = passthrough
+        self._passthrough: Passthrough | None = None
         self._mountpoint = mountpoint
         self._options = set(pyfuse3.default_options)
         self._options |= {f"fsname={_shown_as(source)}", "subtype=mountd", "ro"}
@@ -82,8 +88,20 @@ class Session:
             self._options.add("allow_other")
         self._stop = trio.Event()
         self._mounted: MountEntry | None = None
-        self.tuning: dict[str, str] = {}
+        self._tuned: dict[str, str] = {}
+
+    @property
+    def tuning(self) -> dict[str, str]:
         """What the kernel was told, for people."""
+        if self._wish is None:
+            return self._tuned
+        said = f"off: {self._wish.unless or 'libfuse answers requests'}"
+        return {**self._tuned, "passthrough": said if self._passthrough is None else self._passthrough.describe()}
+
+    @property
+    def passthrough_handles(self) -> int:
+        """Handles whose reads the kernel answers itself."""
+        return 0 if self._passthrough is None else self._passthrough.count()
 
     def request_stop(self) -> None:
         """Make `serve` unmount and return."""
@@ -112,6 +130,8 @@ class Session:
             ending.push(self._close)
             self._mounted = mount_table.mount_at(self._mountpoint)
             engine = self._engine(fuse_descriptors() - before)
+            if self._passthrough is not None:
+                ending.callback(self._passthrough.close)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._end_on_request, engine, nursery.cancel_scope)
                 nursery.start_soon(self._tune, engine, started)
@@ -140,13 +160,19 @@ class Session:
 
     def _engine(self, descriptors: set[int]) -> Engine:
         if self._direct and len(descriptors) == 1:
+            descriptor = descriptors.pop()
+            if self._wish is not None and not self._wish.unless:
+                self._passthrough = Passthrough(
+                    Backings(descriptor), self._wish.find, stack_depth=self._wish.stack_depth
+                )
             return DirectEngine(
-                descriptors.pop(),
+                descriptor,
                 self._filesystem,
                 self._attributes,
                 self.failures,
                 max_background=MAX_BACKGROUND,
                 congestion=CONGESTION,
+                opens=self._passthrough,
             )
         if self._direct:
             log.warning("libfuse answers requests", reason=f"{len(descriptors)} descriptors of /dev/fuse")
@@ -154,7 +180,7 @@ class Session:
 
     async def _tune(self, engine: Engine, started: Callable[[], None]) -> None:
         await engine.initialised.wait()  # the kernel sets its limits anew when INIT is answered
-        self.tuning = tune(self._mounted, background_set=isinstance(engine, DirectEngine))
+        self._tuned = tune(self._mounted, background_set=isinstance(engine, DirectEngine))
         for setting, outcome in self.tuning.items():
             log.info("kernel setting", setting=setting, outcome=outcome)
         started()

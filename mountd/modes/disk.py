@@ -6,15 +6,18 @@ from typing import Protocol, runtime_checkable
 import msgspec
 import trio
 
+from mountd.aio.kernel_reads import is_overlay
 from mountd.aio.threads import Lane
 from mountd.cache.disk.disk_cache import DiskCache, Place
 from mountd.cache.disk.room import CacheLimits
 from mountd.cache.disk.tier import DiskTier
+from mountd.cache.disk.verified import VerifiedFiles
 from mountd.cache.version import BeginFetch, Fetch
 from mountd.catalog.model import DatasetSpec, LocalSpec, Location, StoreSpec
 from mountd.catalog.store_identity import store_identity
 from mountd.config.mount_options import MountOptions
 from mountd.errors import MountdError, NotFoundError, SetupError
+from mountd.fuse.passthrough import PassthroughWish
 from mountd.modes.bring import Bringer
 from mountd.modes.fill import Fill, Misses
 from mountd.modes.mount_spec import MountSpec
@@ -23,6 +26,7 @@ from mountd.stores.base import Store
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.single import SingleObjectStore
 from mountd.units import MIB, format_size
+from mountd.vfs.whole_files import WholeFile
 
 DRAIN_S = 3.0
 """How long the end of a mount waits for bytes on their way to the disk."""
@@ -61,6 +65,8 @@ class MountDisk:
         begin: BeginFetch,
         *,
         without: FillStatus,
+        whole_files: VerifiedFiles | None = None,
+        stack_depth: int = 0,
     ) -> None:
         self._options = spec.options
         self._tier = tier
@@ -69,6 +75,9 @@ class MountDisk:
         self._refused: list[FillStatus] = []
         self.fetch = fetch
         self.begin = begin
+        self.whole_files = whole_files
+        """What the kernel may read itself; None: nothing."""
+        self._stack_depth = stack_depth
 
     @property
     def memory_bytes(self) -> int:
@@ -80,6 +89,14 @@ class MountDisk:
         if self._tier is not None and self._fill is not None:
             nursery.start_soon(self._tier.run)
             nursery.start_soon(self._fill.run)
+        if self.whole_files is not None:
+            nursery.start_soon(self.whole_files.run)
+
+    def passthrough(self, find: Callable[[int], WholeFile | None]) -> PassthroughWish | None:
+        """Return how the kernel is to read the files that `find` finds; None: nobody asked for it."""
+        if not self._options.passthrough:
+            return None
+        return PassthroughWish(find, self._stack_depth, "there is no disk cache" if self.whole_files is None else "")
 
     def prefetch(self, patterns: list[str], *, pinned: bool, ticket: str) -> None:
         """Bring to disk what `patterns` name; the statistics say, by `ticket`, how far it is."""
@@ -177,7 +194,21 @@ async def open_disk(
     bringer = Bringer(store, root, tier, queue_bytes=queue_bytes(options))
     whole = spec.eager or options.mode == "download"
     fill = Fill(tier, bringer, misses, root=root, identity=shown_by(location), whole=whole)
-    return MountDisk(spec, tier, fill, tier.fetch, tier.begin, without=FillStatus())
+    if not options.passthrough:
+        return MountDisk(spec, tier, fill, tier.fetch, tier.begin, without=FillStatus())
+    depth = await Lane("disk cache", 1).run(_stack_depth, options.cache_dir)
+    files = VerifiedFiles(cache, tier)
+    return MountDisk(
+        spec, tier, fill, tier.fetch, tier.begin, without=FillStatus(), whole_files=files, stack_depth=depth
+    )
+
+
+def _stack_depth(cache_dir: str) -> int:
+    """Return how many file systems lie upon each other when a mount passes reads through to a directory."""
+    try:
+        return 2 if is_overlay(cache_dir) else 1
+    except OSError:  # it is not there yet
+        return 1
 
 
 def shown_by(location: Location) -> str:

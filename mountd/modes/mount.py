@@ -33,6 +33,7 @@ from mountd.tree.namespace import Namespace
 from mountd.tree.pinned import PinnedNamespace
 from mountd.units import ByteRange
 from mountd.vfs.filesystem import FileSystem
+from mountd.vfs.whole_files import WholeInodes
 
 OPEN_WITHIN_S = 20.0
 """For the first questions to the store: who mounts waits 30 s, and is to hear what is wrong before that."""
@@ -87,6 +88,7 @@ class ServedMount:
             memory_peak=budget.peak,
             inodes=len(self._namespace.inodes),
             open_handles=self._filesystem.open_handles,
+            passthrough_handles=self._session.passthrough_handles,
             changed_objects=self._namespace.inodes.changed_objects,
             handler_errors=self._session.failures.unexpected,
             hidden_names=self._namespace.hidden_names,
@@ -132,6 +134,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
             ttl_s = options.attr_ttl_s if listing is None else math.inf
             namespace: Tree = PinnedNamespace(listing) if listing else Namespace(store, root, nursery, ttl_s=ttl_s)
             cache = BlockCache(disk.fetch, nursery, limit_bytes=disk.memory_bytes, begin=disk.begin)
+            whole = WholeInodes(namespace.inodes, disk.whole_files)
             filesystem = FileSystem(
                 namespace,
                 cache,
@@ -139,6 +142,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
                 deadline_s=options.request_deadline_s + DEADLINE_MARGIN_S,
                 ttl_s=ttl_s,
                 request_s=lambda: guarded.shortest_read.value_s,
+                is_whole=whole.holds,
             )
             guarded.on_progress(filesystem.patience.put_off)
             _spare_collections()
@@ -149,6 +153,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
                 source=location.source,
                 allow_other=options.allow_other,
                 direct=options.fuse_engine == "direct",
+                passthrough=disk.passthrough(whole.find),
             )
             single_file = listing.single_file if listing else None
             if isinstance(store, SingleObjectStore):

@@ -53,6 +53,8 @@ class MountStatistics(msgspec.Struct, kw_only=True):
     memory_peak: int = 0
     inodes: int = 0
     open_handles: int = 0
+    passthrough_handles: int = 0
+    """Of them, those whose reads the kernel answers itself from the disk cache."""
     changed_objects: int = 0
     """Names whose object was seen to be replaced by someone else."""
     handler_errors: int = 0

@@ -54,6 +54,7 @@ class FileSystem:
         deadline_s: the longest an operation may wait without progress.
         ttl_s: how long names may be used without asking.
         request_s: returns what a request to the store takes at the least, as far as is known.
+        is_whole: says of which inodes the kernel may read the bytes itself.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class FileSystem:
         deadline_s: float,
         ttl_s: float,
         request_s: Callable[[], float] = lambda: 0.0,
+        is_whole: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self._namespace = namespace
         self._inodes = namespace.inodes
@@ -84,6 +86,7 @@ class FileSystem:
             self.refusals,
             ttl_s=ttl_s,
             request_s=request_s,
+            is_whole=is_whole,
         )
         self.reads = 0
         self.bytes_read = 0

@@ -90,6 +90,7 @@ class Opens:
         refusals: for people.
         ttl_s: how long names may be used without asking.
         request_s: returns what a request to the store takes at the least, as far as is known.
+        is_whole: says of which inodes the kernel may read the bytes itself.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Opens:
         *,
         ttl_s: float,
         request_s: Callable[[], float],
+        is_whole: Callable[[int], bool],
     ) -> None:
         self._namespace = namespace
         self._inodes = namespace.inodes
@@ -112,17 +114,18 @@ class Opens:
         self._patience = patience
         self._refusals = refusals
         self._ttl_s = ttl_s
+        self._is_whole = is_whole
         self._lookahead = LookAhead(namespace, cache, largest_file=WHOLE_AT_OPEN, request_s=request_s)
 
     def begin(self, node: FileNode, done: OpenDone, *, caller: int) -> int | Opening | None:
         """Return the handle, if nothing has to be waited for; else start fetching.
 
-        The first bytes of a node that the kernel has, as after most opens of a second epoch, are not fetched. `done` is
-        called for an `Opening`, later, once; None: `open` it.
+        The first bytes of a node that the kernel has, as after most opens of a second epoch, or reads itself, are not
+        fetched. `done` is called for an `Opening`, later, once; None: `open` it.
         """
         if (caller, node) in self._refused or not self._namespace.current(node):
             return None
-        if node.delivered:
+        if node.delivered or self._is_whole(node.ino):
             return self._opened(node)
         cached = self._held(node)
         stop = first_bytes(node)
@@ -212,7 +215,7 @@ class Opens:
             raise StaleHandleError(f"{node.key}: was replaced")
 
     async def _open(self, node: FileNode) -> int:
-        if node.delivered:
+        if node.delivered or self._is_whole(node.ino):
             return self._opened(node)
         cached = self._held(node)
         try:

@@ -22,19 +22,28 @@ import pyfuse3
 import trio
 
 from mountd import errors
+from mountd.aio.kernel_reads import is_overlay
 from mountd.aio.retry import RetryPolicy
 from mountd.cache.block_cache import BlockCache
+from mountd.cache.disk.disk_cache import DiskCache
+from mountd.cache.disk.room import CacheLimits
+from mountd.cache.disk.tier import DiskTier
+from mountd.cache.disk.verified import VerifiedFiles
+from mountd.cache.version import ObjectVersion
 from mountd.errors import MountdError
 from mountd.fuse import fastpath
+from mountd.fuse.backings import BackingRefusedError, Backings
 from mountd.fuse.convert import Ownership
+from mountd.fuse.passthrough import PassthroughWish
 from mountd.fuse.session import Session
 from mountd.modes.mount import begin_from
 from mountd.observe import logs
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.memory import MemoryStore
 from mountd.tree.namespace import Namespace
-from mountd.units import MIB
+from mountd.units import MIB, ByteRange
 from mountd.vfs.filesystem import FileSystem
+from mountd.vfs.whole_files import WholeInodes
 from tests.support.quick_store import QuickStore
 from tests.support.versioned_content import size_of, versioned
 
@@ -114,16 +123,30 @@ class Server:
             chunk = await guarded.read(version.key, wanted.start, wanted.length, if_match=version.etag)
             return chunk.data
 
-        memory_bytes = options.get("memory_bytes", 64 * MIB)
-        self.cache = BlockCache(fetch, nursery, limit_bytes=memory_bytes, begin=begin_from(guarded))
+        self.disk = self.whole_files = None
+        if "cache_dir" in options:
+            limits = CacheLimits(size=options.get("cache_size", "1GB"), reserve=0)
+            self.disk_cache = DiskCache(options["cache_dir"], lambda key: ("memory", key), limits)
+            self.disk = DiskTier(self.disk_cache, fetch, queue_bytes=64 * MIB)
+            self.whole_files = VerifiedFiles(self.disk_cache, self.disk)
+            nursery.start_soon(self.disk.run)
+            nursery.start_soon(self.whole_files.run)
+        fetch, begin = (fetch, begin_from(guarded)) if self.disk is None else (self.disk.fetch, self.disk.begin)
         nursery.start_soon(guarded.serve)
+        self.cache = BlockCache(fetch, nursery, limit_bytes=options.get("memory_bytes", 64 * MIB), begin=begin)
+        whole = WholeInodes(self.namespace.inodes, self.whole_files)
         self.filesystem = FileSystem(
             self.namespace,
             self.cache,
             started_ns=time.time_ns(),
             deadline_s=deadline_s + DEADLINE_MARGIN_S,
             ttl_s=ttl_s,
+            is_whole=whole.holds,
         )
+        wish = None
+        if options.get("passthrough"):
+            depth = options.get("stack_depth", 2 if is_overlay(options["cache_dir"]) else 1)
+            wish = PassthroughWish(whole.find, depth)
         self.session = Session(
             self.filesystem,
             Ownership(uid, gid, options.get("file_mode", 0o644), options.get("dir_mode", 0o755)),
@@ -131,6 +154,7 @@ class Server:
             source=options.get("source", "memory"),
             allow_other=options.get("allow_other", False),
             direct=options["engine"] == "direct",
+            passthrough=wish,
         )
         self._replacing = {}
 
@@ -218,6 +242,8 @@ class Server:
             "bytes_fetched": self.cache.counters.bytes_fetched,
             "inodes": len(self.namespace.inodes),
             "handles": self.filesystem.open_handles,
+            "passing": self.session.passthrough_handles,
+            "corrupt": 0 if self.disk is None else self.disk.corrupt,
             "handler_errors": self.session.failures.unexpected,
             "hidden_names": self.namespace.hidden_names,
             "changed_objects": self.namespace.inodes.changed_objects,
@@ -225,6 +251,50 @@ class Server:
             "memory_peak": budget.peak,
             "memory_limit": budget.limit,
         }
+
+    def do_bring(self, key):
+        """Bring all of an object to disk."""
+        version = self._version(key)
+
+        async def bring():
+            await self.disk.wait_ready()
+            for start in range(0, version.size, 4 * MIB):
+                await self.disk.bring(version, ByteRange(start, min(version.size, start + 4 * MIB)))
+
+        self._nursery.start_soon(bring)
+
+    def do_cached_file(self, key):
+        """Return the file of the disk cache that holds an object as it is now; None: not all of it is there."""
+        digest = self.disk_cache.digest(self._version(key))
+        return self.disk_cache.layout.file(digest) if self.disk_cache.is_whole(digest) else None
+
+    def do_forget_looks(self):
+        """No file has been looked at."""
+        self.whole_files._verified.clear()
+
+    def do_looked_at(self):
+        """Return how many files were looked at and found right."""
+        return len(self.whole_files._verified)
+
+    def do_told_open(self):
+        """Return how many files the other processes know to be open here."""
+        return self.disk_cache.open_files.count_known()
+
+    def do_trouble(self):
+        """The disk is in trouble."""
+        self.disk.report(OSError("injected"))
+
+    def do_refuse_backings(self, error):
+        """Have the kernel refuse every file with an errno from now on."""
+
+        def refuse(_backings, _file):
+            raise BackingRefusedError(error, os.strerror(error))
+
+        Backings.open = refuse
+
+    def _version(self, key):
+        info = self.store._blobs[key].info
+        return ObjectVersion(key, info.etag, info.size)
 
     def do_tuning(self):
         return self.session.tuning

@@ -61,7 +61,7 @@ class Want(Change, frozen=True, tag=4):
 
 
 class Hold(Change, frozen=True, tag=5):
-    """A process is about to write to an object; until it says more, the object stays."""
+    """A process is about to write to an object, or has it open for longer; until it says more, the object stays."""
 
     owner: int
     digest: bytes
@@ -86,7 +86,7 @@ class Keep(Change, frozen=True, tag=6):
 
 
 class Release(Change, frozen=True, tag=7):
-    """A write came to nothing: the end of a `Hold`."""
+    """A write came to nothing, or an object is not open any more: the end of a `Hold`."""
 
     owner: int
     digest: bytes

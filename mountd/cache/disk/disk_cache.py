@@ -17,6 +17,7 @@ from mountd.cache.disk.entry import Run
 from mountd.cache.disk.files import Held
 from mountd.cache.disk.index import Index
 from mountd.cache.disk.layout import Layout, digest_of
+from mountd.cache.disk.open_files import OpenFiles
 from mountd.cache.disk.records import Grant, Need, Totals, Written
 from mountd.cache.disk.room import CacheLimits
 from mountd.cache.version import ObjectVersion
@@ -66,14 +67,20 @@ class DiskCache:
         # What a reader found wrong is put right before the next write: a reader waits for no lock.
         self._bad: list[tuple[int, Run | None]] = []
         self._unreleased: list[Grant] = []
+        self.open_files = OpenFiles()
         self._was_opened = False
         self._index = self._open() if opened else Index(self.layout, limits, _boot_id(), opened=False)
 
     # ---- bytes
 
+    def digest(self, version: ObjectVersion) -> int | None:
+        """Return the number that a version has here; None: it is not to be cached; does not block."""
+        place = self._place(version.key)
+        return None if place is None else digest_of(*place, version)
+
     def find(self, version: ObjectVersion, wanted: ByteRange) -> Held | None:
         """Return where the bytes of `wanted` are, as far as this process knows; does not block."""
-        digest = self._digest(version)
+        digest = self.digest(version)
         runs = None if digest is None else self._index.cover(digest, *wanted)
         return None if digest is None or runs is None else Held(digest, self.layout.file(digest), runs, wanted)
 
@@ -106,7 +113,7 @@ class DiskCache:
         needs, kept = [], []
         for piece in pieces:
             version = piece.version
-            digest = self._digest(version)
+            digest = self.digest(version)
             part = files.storable(piece.start, piece.start + piece.data.nbytes, version.size)
             if part is not None and digest is not None:
                 needs.append(Need(digest, version.size, *part, piece.pinned))
@@ -129,7 +136,7 @@ class DiskCache:
 
     def gaps(self, version: ObjectVersion) -> list[ByteRange]:
         """Return what is missing of a version that is to be cached, as far as this process knows; does not block."""
-        digest = self._digest(version)
+        digest = self.digest(version)
         if digest is None:
             return []
         entry = self._index.entry(digest)
@@ -137,9 +144,19 @@ class DiskCache:
             return [ByteRange(0, version.size)] if version.size else []
         return entries.gaps(entry)
 
+    def is_whole(self, digest: int) -> bool:
+        """Whether all of a version is here, as far as this process knows; does not block."""
+        entry = self._index.entry(digest)
+        return entry is not None and entries.is_complete(entry)
+
+    def keep_open(self, digests: frozenset[int]) -> None:
+        """The files of these are open for longer and stay, as do no others that were named before; does not block."""
+        self._touched.update(digests ^ self.open_files.now)  # used when it is opened, and until it is closed
+        self.open_files.now = digests
+
     def pin(self, versions: Sequence[ObjectVersion]) -> None:
         """Keep what is here of `versions` until `clear`."""
-        digests = [self._digest(version) for version in versions]
+        digests = [self.digest(version) for version in versions]
         self._index.pin([digest for digest in digests if digest is not None])
 
     def want(self, count: int, what: bytes, filling: bool) -> None:
@@ -232,12 +249,10 @@ class DiskCache:
     def _open(self) -> Index:
         self.layout.make()
         index = Index(self.layout, self._limits, _boot_id())
+        index.open_files = self.open_files
+        self.open_files.nobody_knows()
         self._was_opened = True
         return index
-
-    def _digest(self, version: ObjectVersion) -> int | None:
-        place = self._place(version.key)
-        return None if place is None else digest_of(*place, version)
 
     def _write_one(self, grant: Grant, data: memoryview) -> Written:
         runs, disk = files.write(self.layout, grant.need.digest, grant.need.start, data)

@@ -81,7 +81,7 @@ def read(held: Held) -> memoryview:
     Raises:
         FileNotFoundError: the file was evicted meanwhile, or is lost, or is no file.
     """
-    descriptor = _open(held.path, os.O_RDONLY)
+    descriptor = open_to_read(held.path)
     try:
         return memoryview(_read(descriptor, *held.whole))
     finally:
@@ -99,6 +99,15 @@ def checked(held: Held, data: memoryview) -> memoryview:
         if run.stop > start + data.nbytes or checksum(data[run.start - start : run.stop - start]) != run.checksum:
             raise BadRunError(run)
     return data[held.wanted.start - start : held.wanted.stop - start]
+
+
+def open_to_read(path: str) -> int:
+    """Return a descriptor of the file at `path`.
+
+    Raises:
+        FileNotFoundError: there is none, or something else.
+    """
+    return _open(path, os.O_RDONLY)
 
 
 def _read(descriptor: int, start: int, stop: int) -> bytes:

@@ -35,6 +35,7 @@ from mountd.cache.disk.entry import Run
 from mountd.cache.disk.journal import Journal
 from mountd.cache.disk.layout import Layout, remove
 from mountd.cache.disk.lock import DirectoryLock
+from mountd.cache.disk.open_files import OpenFiles
 from mountd.cache.disk.owner import OwnerLock
 from mountd.cache.disk.records import Grant, Need, Totals, Written
 from mountd.cache.disk.room import NO_CEILING, CacheLimits, Space, measure, rounded
@@ -75,6 +76,7 @@ class Index:
         self._owner: OwnerLock | None = None
         self.evicted = 0
         """Objects that this process took away to make room."""
+        self.open_files = OpenFiles()
         if opened:
             self._open()
 
@@ -219,8 +221,9 @@ class Index:
             )
 
     def maintain(self) -> None:
-        """Learn what others did, give back what dead processes had reserved, restore a ceiling or reserve broken."""
+        """Learn what others did, tell them what is open, give back what the dead had reserved, restore the bounds."""
         with self._changing():
+            self._say(self.open_files.news(self._number, self._state.objects))
             for number, one in list(self._state.owners.items()):
                 if number != self._number and not owner.is_alive(self._layout.owners, one.name):
                     self._settle(list(one.held), number)
@@ -324,6 +327,7 @@ class Index:
         if known is not None and known.name == self._owner.name:
             return
         self._number = self._state.next_owner
+        self.open_files.nobody_knows()
         limits = self._limits
         ceiling, reserve = limits.ceiling(self._state.first_free), limits.kept_free()
         self._say([Join(self._number, self._owner.name, ceiling, reserve)])
@@ -358,7 +362,7 @@ class Index:
         return not need or standing.fits(need, inodes)
 
     def _evict(self, missing: int, files: int, spared: set[int]) -> None:
-        chosen = accounts.victims(self._state, missing, files, spared)
+        chosen = accounts.victims(self._state, missing, files, spared | self.open_files.now)
         self.evicted += self._remove(chosen)
 
     def _remove(self, digests: Sequence[int]) -> int:

@@ -262,6 +262,10 @@ class DiskTier:
         """Say goodbye to the cache; whatever is under way ends first, or is left to the next process."""
         await self._upkeep.run(self._cache.close)
 
+    def report(self, error: Exception) -> None:
+        """Somebody else who uses the disk met trouble."""
+        self._trouble(error)
+
     @property
     def latest_totals(self) -> Totals | None:
         """What the disk held a moment ago."""

@@ -30,6 +30,7 @@ EXAMPLES = {
     "allow_other": ("true", True),
     "request_deadline": ("90", 90.0),
     "fuse_engine": ("libfuse", "libfuse"),
+    "passthrough": ("on", True),
 }
 
 
@@ -51,6 +52,7 @@ def test_defaults():
         allow_other=False,
         request_deadline_s=60.0,
         fuse_engine="direct",
+        passthrough=False,
     )
 
 

@@ -15,6 +15,7 @@ from mountd.fuse import openings, protocol
 from mountd.fuse.convert import AttributePacker, Ownership
 from mountd.fuse.direct import CHANGES, DirectEngine
 from mountd.fuse.failures import Failures
+from mountd.fuse.open_answers import CachedAnswers
 from mountd.units import KIB, MIB
 from tests.support.memory_mount import MemoryMount
 
@@ -47,7 +48,7 @@ class Gate:
 class Kernel:
     """The other side: sends requests and takes replies."""
 
-    def __init__(self, nursery, **options):
+    def __init__(self, nursery, opens=None, **options):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 * MIB)
@@ -64,6 +65,7 @@ class Kernel:
             self.failures,
             max_background=64,
             congestion=48,
+            opens=opens,
         )
 
     async def send(self, opcode, node=ROOT, body=b"", *, caller=9):
@@ -86,8 +88,8 @@ class Kernel:
         assert answered == unique
         return (errno.errorcode[error] if error else 0), data
 
-    async def init(self, major=7, minor=45, offered=OFFERED):
-        return await self.ask(protocol.INIT, 0, struct.pack("=IIIIII40x", major, minor, 131072, offered, 0, 0))
+    async def init(self, major=7, minor=45, offered=OFFERED, more=0):
+        return await self.ask(protocol.INIT, 0, struct.pack("=IIIIII40x", major, minor, 131072, offered, more, 0))
 
     async def waits_in_a_task(self):
         """Return once nothing waits without one."""
@@ -151,14 +153,79 @@ async def test_init_asks_for_what_is_offered_and_known(unserved, nursery):
     kernel = unserved
     nursery.start_soon(kernel.engine.serve)
     error, data = await kernel.init(offered=protocol.DO_READDIRPLUS | protocol.PARALLEL_DIROPS | 1 << 31)
-    major, minor, readahead, flags, background, congestion, max_write, granularity, pages, _, _ = (
+    major, minor, readahead, flags, background, congestion, max_write, granularity, pages, _, more, depth = (
         protocol.INIT_OUT.unpack(data)
     )
     assert (error, major, minor, readahead) == (0, 7, 31, 131072)
     assert flags == protocol.DO_READDIRPLUS | protocol.PARALLEL_DIROPS
     assert (background, congestion, max_write, granularity, pages) == (64, 48, MIB, 1, 256)
+    assert (more, depth) == (0, 0)
     assert kernel.engine.initialised.is_set()
     kernel.engine.request_stop()
+
+
+class Opens(CachedAnswers):
+    """Some pass through, with the backing 5; those of handles in `slow` take a while."""
+
+    def __init__(self):
+        self.slow = set()
+        self.offered = None
+        self.begun = []
+        self.ended = []
+
+    def wanted(self, offered):
+        self.offered = offered
+        return protocol.INIT_EXT | protocol.PASSTHROUGH, 2
+
+    def begin(self, node, number, flags):
+        self.begun.append((node, number, flags))
+        return None if number in self.slow else protocol.OPEN_OUT_BACKED.pack(number, protocol.FOPEN_PASSTHROUGH, 5)
+
+    async def settle(self, number):
+        await trio.lowlevel.checkpoint()
+        return protocol.OPEN_OUT_BACKED.pack(number, protocol.FOPEN_PASSTHROUGH, 6)
+
+    def end(self, number):
+        self.ended.append(number)
+
+
+async def test_flags_beyond_the_first_32_are_asked_for_where_they_are_offered(nursery):
+    opens = Opens()
+    kernel = Kernel(nursery, opens=opens)
+    nursery.start_soon(kernel.engine.serve)
+    error, data = await kernel.init(offered=OFFERED, more=1 << 5)
+    _, _, _, flags, *_, more, depth = protocol.INIT_OUT.unpack(data)
+    assert error == 0
+    assert opens.offered == OFFERED | protocol.PASSTHROUGH
+    assert flags & protocol.INIT_EXT
+    assert flags < 1 << 32
+    assert (more, depth) == (1 << 5, 2)
+    kernel.engine.request_stop()
+    kernel.close()
+
+
+async def test_what_says_how_files_are_opened_is_asked_and_told_the_end(nursery):
+    opens = Opens()
+    kernel = Kernel(nursery, opens=opens)
+    nursery.start_soon(kernel.engine.serve)
+    await kernel.init()
+    kernel.mount.put("file", 1000)
+    node = await kernel.lookup(b"file")
+    opens.slow = {2, 4}
+    answers = []
+    for _ in range(4):  # the last two find what the kernel has read
+        _, data = await kernel.ask(protocol.OPEN, node, struct.pack("=II", os.O_RDONLY, 0))
+        number, flags, backing = protocol.OPEN_OUT_BACKED.unpack(data)
+        answers.append((number, flags, backing))
+        if number == 2:
+            await kernel.ask(protocol.READ, node, read_in(number, 0, 1000))
+    passes = protocol.FOPEN_PASSTHROUGH
+    assert answers == [(1, passes, 5), (2, passes, 6), (3, passes, 5), (4, passes, 6)]
+    assert opens.begun == [(node, number, os.O_RDONLY) for number in range(1, 5)]
+    await kernel.ask(protocol.RELEASE, node, protocol.RELEASE_IN.pack(3) + bytes(16))
+    assert opens.ended == [3]
+    kernel.engine.request_stop()
+    kernel.close()
 
 
 @pytest.mark.parametrize("spoken", [{"major": 8}, {"minor": 22}, {"offered": 0}])

@@ -212,7 +212,7 @@ class TestCeiling:
 
     def test_room_that_one_process_has_reserved_is_not_given_to_another(self, tmp_path):
         slow, quick = open_cache(tmp_path, size="8MB"), open_cache(tmp_path, size="8MB")
-        needs = [Need(slow._digest(version_of(f"s{n}", MIB)), MIB, 0, MIB) for n in range(4)]
+        needs = [Need(slow.digest(version_of(f"s{n}", MIB)), MIB, 0, MIB) for n in range(4)]
         grants = slow._index.reserve(needs)
         assert sum(grant.reserved for grant in grants) >= 4 * MIB
         for number in range(10):  # evicts its own to make room, never what the other is about to write

@@ -145,7 +145,7 @@ class TestRestarts:
         cache.close()
         # The end of the journal did not reach the disk, and a file did not either.
         os.truncate(tmp_path / "journal", size)
-        os.unlink(cache.layout.file(cache._digest(lost)))
+        os.unlink(cache.layout.file(cache.digest(lost)))
         monkeypatch.setattr("mountd.cache.disk.disk_cache._boot_id", lambda: "a later boot")
         again = open_cache(tmp_path)
         assert read(again, FILE, whole(FILE)) == bytes_of(FILE)

@@ -1,0 +1,208 @@
+"""Files of the disk cache that the kernel may read itself: whole, and every checksum looked at once in this mount.
+
+- Whoever asks for a version waits for nothing: a file that was not looked at yet is none, and is looked at from then
+  on, one file after the other, in the background, while readers come first.
+- What was found is bound to the file as it was, by inode and time of change: another file under the name of a version
+  (it was evicted and came back) counts as not looked at, also where this process has not heard of it yet.
+- After trouble with the disk nothing that was found before counts.
+- What is open is not evicted: not by this process from the first moment on, by others from its next upkeep on.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple, TypeVar
+
+import trio
+
+from mountd.aio.kernel_reads import is_local, open_now
+from mountd.aio.threads import Lane
+from mountd.cache.disk import files
+from mountd.cache.disk.disk_cache import DiskCache
+from mountd.cache.disk.tier import DiskTier
+from mountd.cache.version import ObjectVersion
+from mountd.units import MIB, ByteRange
+
+STEP = 8 * MIB
+"""Bytes that are looked at before readers have their turn."""
+STEP_S = 30.0
+"""How long the disk may take for them."""
+MOST_WAITING = 1000
+"""Files that wait to be looked at; more are looked at when they are asked for again."""
+FEW = 1000
+"""Results that are kept without asking whether their objects are still here."""
+
+T = TypeVar("T")
+
+
+class _Identity(NamedTuple):
+    """What tells a file from any other, and from itself after a change."""
+
+    device: int
+    inode: int
+    changed_ns: int
+    size: int
+
+
+class VerifiedFile:
+    """One file, as it was when it was looked at."""
+
+    def __init__(self, owner: "VerifiedFiles", digest: int, path: str, identity: _Identity) -> None:
+        self._owner = owner
+        self._digest = digest
+        self._path = path
+        self._identity = identity
+
+    def open(self) -> int:
+        """Return a descriptor of it; blocks.
+
+        Raises:
+            FileNotFoundError: it is gone, or not the same any more.
+        """
+        descriptor = files.open_to_read(self._path)
+        if _identity(os.fstat(descriptor)) == self._identity:
+            return descriptor
+        os.close(descriptor)
+        raise FileNotFoundError(f"{self._path}: is another file than was looked at")
+
+    def open_now(self) -> int | None:
+        """Return a descriptor of it if that takes no disk; None: `open` knows more; does not block."""
+        descriptor = open_now(self._path) if self._owner.is_local else None
+        if descriptor is None or _identity(os.fstat(descriptor)) == self._identity:
+            return descriptor
+        os.close(descriptor)
+        return None  # `open` will say why
+
+    def opened(self) -> None:
+        """Keep it from eviction; as often as `closed` is called."""
+        self._owner.keep(self._digest, 1)
+
+    def closed(self) -> None:
+        """It need not be kept any more."""
+        self._owner.keep(self._digest, -1)
+
+    def failed(self, error: Exception) -> None:
+        """`open` raised `error`, or did not come back in time."""
+        self._owner.forget(self._digest, error)
+
+
+class VerifiedFiles:
+    """Those of one mount; they are looked at while `run` runs.
+
+    Args:
+        cache: what they lie in.
+        tier: knows how the disk is, and whether readers wait.
+    """
+
+    def __init__(self, cache: DiskCache, tier: DiskTier) -> None:
+        self._cache = cache
+        self._tier = tier
+        self._lane = Lane("disk checks", 1)
+        self._verified: dict[int, _Identity] = {}
+        self._many = FEW
+        self._looking: set[int] = set()
+        """What waits to be looked at, or is."""
+        self._queue, self._queued = trio.open_memory_channel[tuple[int, ObjectVersion]](MOST_WAITING)
+        self._open: Counter[int] = Counter()
+        self.is_local = False
+        """Opening a file waits for nobody but the disk."""
+        self._errors = 0
+        """Of the tier, when what was found was found."""
+
+    def find(self, version: ObjectVersion) -> VerifiedFile | None:
+        """Return the file of a version; None: not all of it is here, or it has to be looked at, which begins now."""
+        if self._tier.counters.errors != self._errors:
+            self._errors = self._tier.counters.errors
+            self._verified.clear()
+        if self._tier.in_trouble:
+            return None
+        digest = self._cache.digest(version)
+        if digest is None:
+            return None
+        if not self._cache.is_whole(digest):
+            self._verified.pop(digest, None)
+            return None
+        identity = self._verified.get(digest)
+        if identity is not None:
+            return VerifiedFile(self, digest, self._cache.layout.file(digest), identity)
+        if digest not in self._looking:
+            try:
+                self._queue.send_nowait((digest, version))
+            except trio.WouldBlock:
+                return None
+            self._looking.add(digest)
+        return None
+
+    async def run(self) -> None:
+        """Look at files, until cancelled."""
+        with suppress(OSError, trio.TooSlowError):
+            self.is_local = await self._call(is_local, str(self._cache.layout.objects))
+        async for digest, version in self._queued:
+            try:
+                identity = await self._look_at(digest, version)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
+                self._tier.report(error)
+                identity = None
+            self._looking.discard(digest)
+            if identity is not None:
+                self._verified[digest] = identity
+                self._thin_out()
+
+    def keep(self, digest: int, more: int) -> None:
+        """Count who has an object's file open."""
+        self._open[digest] += more
+        if self._open[digest] <= 0:
+            del self._open[digest]
+        self._cache.keep_open(frozenset(self._open))
+
+    def forget(self, digest: int, error: Exception) -> None:
+        """A file could not be opened."""
+        self._verified.pop(digest, None)
+        if not isinstance(error, FileNotFoundError):
+            self._tier.report(error)
+
+    # ---- inside
+
+    async def _look_at(self, digest: int, version: ObjectVersion) -> _Identity | None:
+        """Return what a file is, if all of its bytes are those that were written."""
+        errors = self._tier.counters.errors
+        path = self._cache.layout.file(digest)
+        before = await self._call(_identity_at, path)
+        if before is None or before.size != version.size:
+            return None
+        for start in range(0, version.size, STEP):
+            await self._tier.give_way()
+            if not await self._call(self._is_right, version, start, min(version.size, start + STEP)):
+                return None
+        after = await self._call(_identity_at, path)
+        return after if after == before and self._tier.counters.errors == errors else None
+
+    async def _call(self, function: Callable[..., T], *args: object) -> T:
+        with trio.fail_after(STEP_S):
+            return await self._lane.run(function, *args)
+
+    def _is_right(self, version: ObjectVersion, start: int, stop: int) -> bool:
+        """Whether the bytes [start, stop) are those that were written; in a thread."""
+        for position in range(start, stop, MIB):
+            held = self._cache.find(version, ByteRange(position, min(stop, position + MIB)))
+            if held is None or self._cache.read(held) is None:
+                return False
+        return True
+
+    def _thin_out(self) -> None:
+        if len(self._verified) > self._many:
+            here = self._cache.is_whole
+            self._verified = {digest: found for digest, found in self._verified.items() if here(digest)}
+            self._many = max(FEW, 2 * len(self._verified))
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return _Identity(found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size)
+
+
+def _identity_at(path: str) -> _Identity | None:
+    try:
+        return _identity(os.lstat(path))
+    except FileNotFoundError:
+        return None
