@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from mountd.aio.retry import RetryPolicy
-from mountd.stores.base import QuickReads
+from mountd.stores.base import Missed, QuickReads
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.single import SingleObjectStore
 from tests.support.datasets import dataset_store, spec_of
@@ -19,11 +19,11 @@ DATA = random.Random(2).randbytes(200_000)
 
 
 async def begun(store, key, start, length, *, if_match):
-    """Return what a read that is begun brings; "no" if it is not begun."""
+    """Return what a read that is begun brings, None if nothing; "no" if it is not begun."""
     chunks, here = [], trio.Event()
 
     def done(chunk):
-        chunks.append(chunk)
+        chunks.append(None if isinstance(chunk, Missed) else chunk)
         here.set()
 
     if not store.begin_read(key, start, length, if_match=if_match, done=done):
