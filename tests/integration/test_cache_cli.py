@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.origin.process import Dataset, running_origin
 from tests.support.disk_cache import files_of
+from tests.support.mounts import caches_beside
 
 COUNT, SIZE = 12, 150_000
 
@@ -21,12 +22,7 @@ def origin():
 @pytest.fixture
 def node(mountd, origin, tmp_path):
     """A node with a cache directory of its own and credentials for the origin."""
-    mountd.environ |= {
-        "AZURE_STORAGE_ACCOUNT": origin.account,
-        "AZURE_STORAGE_KEY": origin.key,
-        "MOUNTD_CACHE_DIR": str(tmp_path / "cache"),
-        "MOUNTD_CACHE_RESERVE": "1MiB",
-    }
+    caches_beside(mountd, origin, tmp_path)
     return mountd
 
 

@@ -169,3 +169,13 @@ def in_use(path):
     finally:
         with contextlib.suppress(OSError):
             os.close(handle)
+
+
+def caches_beside(node, origin, directory):
+    """Give a node a cache in `directory`, and the credentials of a benchmark's origin."""
+    node.environ |= {
+        "AZURE_STORAGE_ACCOUNT": origin.account,
+        "AZURE_STORAGE_KEY": origin.key,
+        "MOUNTD_CACHE_DIR": str(directory / "cache"),
+        "MOUNTD_CACHE_RESERVE": "1MiB",
+    }
