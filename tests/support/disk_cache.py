@@ -83,9 +83,9 @@ class SmallDisk:
         found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize
 
-    def remount(self, options):
-        """Change its options: `ro`, `rw`, `size=…`."""
-        subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=True)
+    def remounted(self, options):
+        """Change its options: `ro`, `rw`, `size=…`; return whether it was not in use."""
+        return subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=False).returncode == 0
 
 
 @pytest.fixture(autouse=True, scope="session")

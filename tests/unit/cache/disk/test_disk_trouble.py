@@ -248,13 +248,17 @@ class TestFullDisk:
         async with World(disk.path / "cache").running() as world:
             await world.read()
             await world.tier.drain()
-            world.cache._index.abandon_process()  # open for writing it would forbid the remount
-            disk.remount("ro")
+
+            def made_read_only() -> bool:
+                world.cache._index.abandon_process()  # open for writing it would forbid the remount; upkeep may open it
+                return disk.remounted("ro")
+
+            await world.until(made_read_only)
             for number in range(10):
                 await world.read(version_of(f"{number}", 1000))
             await world.until(lambda: world.tier.in_trouble)
             await world.read()
-            disk.remount("rw")
+            assert disk.remounted("rw")
             await world.until(lambda: not world.tier.in_trouble and world.cache.holds(FILE, WHOLE))
             asked = len(world.origin.asked)
             await world.read()
