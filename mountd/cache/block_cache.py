@@ -118,6 +118,9 @@ class BlockCache:
         if extent is not None and extent.data is not None and stop <= extent.stop:
             data = extent.data[start - extent.start : stop - extent.start]
             self._touch(found, extent, stop)
+            if extent.stop - extent.start == found.version.size:  # there is nothing ahead
+                self.counters.hits += 1
+                return data
         held = data is not None or found.extents.holds(start, stop)
         plan = found.readahead.observe(start, stop, stalled=not held)
         if held:

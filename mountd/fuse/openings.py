@@ -19,6 +19,8 @@ class Openings:
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[Opening, Callable[[], None]]] = {}
         """By the request's number, oldest first."""
+        self._seen: set[int] = set()
+        """Those that waited a moment ago already."""
         self._some = trio.Event()
         self._looking = trio.CancelScope()
 
@@ -37,8 +39,8 @@ class Openings:
             while True:
                 await self._some.wait()
                 await trio.sleep(MOMENT_S)
-                until = trio.current_time() - MOMENT_S
-                self._give_up([unique for unique, (opening, _) in self._waiting.items() if opening.began <= until])
+                self._give_up([unique for unique in self._waiting if unique in self._seen])
+                self._seen = set(self._waiting)
                 if not self._waiting:
                     self._some = trio.Event()
 

@@ -9,7 +9,6 @@ import hmac
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from email.utils import formatdate
 from importlib.metadata import version
 from urllib.parse import urlsplit
@@ -43,7 +42,10 @@ class AzureDirect:
         self._http = LoopHttp(self._connections, stall_s=timeouts.stall_s, total_s=timeouts.total_s)
         self._quick = QuickHttp(self._connections, stall_s=timeouts.stall_s, total_s=timeouts.total_s)
         self._base_path = urlsplit(self._place.url(None)).path
-        self._key = base64.b64decode(spec.credential.key) if isinstance(spec.credential, AccountKey) else None
+        self._signer: hmac.HMAC | None = None
+        """Begun with the key: beginning is half of what a signature costs."""
+        if isinstance(spec.credential, AccountKey):
+            self._signer = hmac.new(base64.b64decode(spec.credential.key), digestmod="sha256")
         self._query = f"?{spec.credential.token}" if isinstance(spec.credential, Sas) else ""
         self._constant = (
             f"Host: {self._place.host}\r\nUser-Agent: mountd/{version('mountd')}\r\nx-ms-version: {API_VERSION}\r\n"
@@ -85,8 +87,10 @@ class AzureDirect:
             chunk: Chunk | None = None
             failure: MountdError | None = None
             if answer is not None and answer.status == 206:
-                with suppress(MountdError):
+                try:
                     chunk = self._chunk(what, answer, start, length)
+                except MountdError:
+                    chunk = None
             elif answer is not None and answer.status in TROUBLED:
                 self._quick.rest()
                 failure = self._refusal(what, answer)
@@ -131,13 +135,15 @@ class AzureDirect:
         head = f"GET {path}{self._query} HTTP/1.1\r\n{self._constant}x-ms-range: {asked}\r\n"
         if if_match is not None:
             head += f"If-Match: {if_match}\r\n"
-        if self._key is not None:
+        if self._signer is not None:
             date = self._now()
             signed = (
                 f"GET\n\n\n\n\n\n\n\n{if_match or ''}\n\n\n\n"
                 f"x-ms-date:{date}\nx-ms-range:{asked}\nx-ms-version:{API_VERSION}\n/{self._place.account}{path}"
             )
-            signature = base64.b64encode(hmac.digest(self._key, signed.encode(), "sha256")).decode()
+            signer = self._signer.copy()
+            signer.update(signed.encode())
+            signature = base64.b64encode(signer.digest()).decode()
             head += f"x-ms-date: {date}\r\nAuthorization: SharedKey {self._place.account}:{signature}\r\n"
         return f"{head}\r\n".encode()
 

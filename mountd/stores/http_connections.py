@@ -78,7 +78,7 @@ class Connections:
 
     def take_idle(self) -> Connection | None:
         """Return a connection that can be used, watched by nobody; None: there is none."""
-        while (connection := self._take()) is not None:
+        while (connection := self._take(trio.current_time())) is not None:
             if connection.is_silent():
                 if connection.watched:
                     self.epoll.unregister(connection.number)
@@ -87,9 +87,9 @@ class Connections:
             connection.close()
         return None
 
-    def take_watched(self) -> Connection | None:
+    def take_watched(self, now: float) -> Connection | None:
         """Return a connection that can be used, watched; None: there is none."""
-        while (connection := self._take()) is not None:
+        while (connection := self._take(now)) is not None:
             if connection.is_silent():
                 if not connection.watched:
                     self.epoll.register(connection.number, select.EPOLLIN)
@@ -98,9 +98,9 @@ class Connections:
             connection.close()
         return None
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: Connection, now: float) -> None:
         """Keep a connection for the next request."""
-        connection.idle_since = trio.current_time()
+        connection.idle_since = now
         self._idle[connection.number] = connection
 
     def spoke(self, number: int) -> None:
@@ -144,8 +144,7 @@ class Connections:
             self._epoll.close()
             self._epoll = None
 
-    def _take(self) -> Connection | None:
-        now = trio.current_time()
+    def _take(self, now: float) -> Connection | None:
         while self._idle:
             connection = self._idle.popitem()[1]
             if now - connection.idle_since < IDLE_S:

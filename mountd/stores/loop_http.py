@@ -160,7 +160,7 @@ class LoopHttp:
                 return answer
         finally:
             if whole:
-                self._connections.give_back(connection)
+                self._connections.give_back(connection, trio.current_time())
             else:
                 connection.close()
         raise trio.TooSlowError

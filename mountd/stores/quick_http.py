@@ -14,7 +14,6 @@ knows what to do and what to say. Invariants:
 import logging
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 
 import trio
 
@@ -43,7 +42,7 @@ class _Exchange:
 
     __slots__ = ("buffer", "connection", "counted", "done", "got", "got_on_at", "head", "length", "moved_at")
 
-    def __init__(self, connection: Connection, length: int, done: Done) -> None:
+    def __init__(self, connection: Connection, length: int, done: Done, now: float) -> None:
         self.connection = connection
         self.length = length
         self.done = done
@@ -52,11 +51,11 @@ class _Exchange:
         self.counted = 0
         """Of what came, bytes that were taken for progress (`aio.progress`)."""
         self.head: Head | None = None
-        self.got_on_at = self.moved_at = trio.current_time()
+        self.got_on_at = self.moved_at = now
 
-    def moved(self, share: int) -> None:
+    def moved(self, share: int, now: float) -> None:
         """Bytes came; `share` of them are progress."""
-        self.moved_at = trio.current_time()
+        self.moved_at = now
         if self.got - self.counted >= share:
             self.counted = self.got
             self.got_on_at = self.moved_at
@@ -82,21 +81,19 @@ class QuickHttp:
 
     def begin(self, request: bytes, length: int, done: Done) -> bool:
         """Send `request`, whose answer has a body of up to `length` bytes; False: ask in the ordinary way."""
-        if (
-            not self._serves
-            or length > LARGEST
-            or len(self._running) >= MOST_EXCHANGES
-            or trio.current_time() < self._resting_until
-        ):
+        if not self._serves or length > LARGEST or len(self._running) >= MOST_EXCHANGES:
+            return False
+        now = trio.current_time()
+        if now < self._resting_until:
             return False
         try:
-            connection = self._connections.take_watched()
+            connection = self._connections.take_watched(now)
         except OSError:  # the kernel watches no more
             return False
         if connection is None:
             return False
         try:
-            exchange = _Exchange(connection, length, done)
+            exchange = _Exchange(connection, length, done, now)
             if connection.sock.send(request) == len(request):
                 self._running[connection.number] = exchange
                 return True
@@ -122,19 +119,27 @@ class QuickHttp:
                 nursery.start_soon(self._look_after, moved)
                 while True:
                     await trio.lowlevel.wait_readable(epoll)
-                    for number, _ in epoll.poll(0):
-                        exchange = self._running.get(number)
-                        if exchange is None:
-                            self._connections.spoke(number)
-                        else:
-                            self._receive(exchange)
+                    self._receive_all(epoll.poll(0))
         finally:
             self._serves = False
             while self._running:
                 self._running.popitem()[1].connection.close()
 
-    def _receive(self, exchange: _Exchange) -> None:
-        """Receive what is there of an answer."""
+    def _receive_all(self, told: list[tuple[int, int]]) -> None:
+        """Receive what is there, of all answers first: what is done alike finds the processor's caches warm."""
+        now = trio.current_time()
+        over: list[_Exchange] = []
+        for number, _ in told:
+            exchange = self._running.get(number)
+            if exchange is None:
+                self._connections.spoke(number)
+            elif self._receive(exchange, now):
+                over.append(exchange)
+        for exchange in over:
+            self._end(exchange, exchange.head, now)
+
+    def _receive(self, exchange: _Exchange, now: float) -> bool:
+        """Receive what is there of an answer; return whether it is over: whole, or without a head for good."""
         sock, buffer = exchange.connection.sock, exchange.buffer
         try:
             while True:
@@ -148,29 +153,33 @@ class QuickHttp:
                     if head is not None and head.whole > len(buffer):
                         break
                 if head is not None and exchange.got >= head.whole:
-                    self._end(exchange, head if exchange.got == head.whole else None)
-                    return
-                exchange.moved(share_of(len(self._running)))
+                    if exchange.got > head.whole:
+                        break  # and something that nobody asked for
+                    return True
+                exchange.moved(share_of(len(self._running)), now)
                 if not self._connections.has_tls:
-                    return  # there is hardly more, and it is told of again if there is
+                    return False  # there is hardly more, and it is told of again if there is
         except (BlockingIOError, ssl.SSLWantReadError):
-            return
+            return False
         except (OSError, DeclinedError):
             pass
-        self._end(exchange, None)
+        exchange.head = None
+        return True
 
-    def _end(self, exchange: _Exchange, head: Head | None) -> None:
+    def _end(self, exchange: _Exchange, head: Head | None, now: float) -> None:
         """Call back whoever asked; `head`: of the answer that is here, whole."""
         connection = exchange.connection
         del self._running[connection.number]
         if head is not None and head.keeps_connection:
-            self._connections.give_back(connection)
+            self._connections.give_back(connection, now)
         else:
             connection.close()
         answer: Answer | None = None
         if head is not None:
-            with suppress(MemoryError):
+            try:
                 answer = answer_in(exchange.buffer, head, exchange.length)
+            except MemoryError:
+                answer = None
         try:
             exchange.done(answer, exchange.got_on_at)
         except Exception:  # noqa: BLE001 - a defect of ours: others' answers go on
@@ -185,7 +194,7 @@ class QuickHttp:
             got_on = False
             for exchange in list(self._running.values()):
                 if now - exchange.moved_at > self._stall_s or now - exchange.got_on_at > self._total_s:
-                    self._end(exchange, None)
+                    self._end(exchange, None, now)
                 else:
                     got_on = got_on or (exchange.counted > 0 and exchange.got_on_at > looked_at)
             if got_on:

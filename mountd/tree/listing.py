@@ -7,7 +7,7 @@ in the listing the two show up.
 """
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -36,6 +36,9 @@ class Entry(NamedTuple):
         return self.size == DIRECTORY
 
 
+_SIGNPOST_EVERY = 16
+"""Names between two that are kept as they are, to find others by."""
+
 A_DIRECTORY = Entry(DIRECTORY, 0, ETag(""))
 
 
@@ -59,6 +62,7 @@ class Listing:
         "_page_starts",
         "_page_times",
         "_prefix_length",
+        "_signposts",
         "_sizes",
         "asked_at",
         "complete",
@@ -86,6 +90,9 @@ class Listing:
         self._by_name: dict[bytes, int] | None = {}
         """While it grows; afterwards `_order` serves with 4 bytes an entry."""
         self._order = array("I")
+        """Indices in the order of names."""
+        self._signposts: list[bytes] = []
+        """Every 16th name of `_order`: the search among objects is the interpreter's own, and most of the way."""
         self._news = trio.Event()
 
     def __len__(self) -> int:
@@ -109,7 +116,9 @@ class Listing:
         """All pages are here."""
         assert self._by_name is not None, "a listing is finished once"
         by_name, self._by_name = self._by_name, None
-        self._order = array("I", [by_name[name] for name in sorted(by_name)])
+        ordered = sorted(by_name)
+        self._order = array("I", [by_name[name] for name in ordered])
+        self._signposts = ordered[::_SIGNPOST_EVERY]
         self.complete = True
         self._tell()
 
@@ -158,8 +167,13 @@ class Listing:
         """Return the index of `name`, or -1."""
         if self._by_name is not None:
             return self._by_name.get(name, -1)
-        position = bisect_left(self._order, name, key=self.name)
-        if position < len(self._order) and self.name(self._order[position]) == name:
+        post = bisect_right(self._signposts, name) - 1
+        if post < 0:
+            return -1
+        start = post * _SIGNPOST_EVERY
+        stop = min(start + _SIGNPOST_EVERY, len(self._order))
+        position = bisect_left(self._order, name, start, stop, key=self.name)
+        if position < stop and self.name(self._order[position]) == name:
             return self._order[position]
         return -1
 

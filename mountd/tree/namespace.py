@@ -76,7 +76,7 @@ class Namespace:
             newest = self._newest(directory, name)
             assert newest is not None, "at the least what was just remembered"
             if not newest.doubtful:  # else the store was contradicted after the question was sent: it settles nothing
-                return self._answer(directory, name, newest.entry, newest.asked_at)
+                return self._answer(directory, name, newest, self._valid_s(newest))
 
     def doubt(self, node: FileNode) -> None:
         """The store no longer has this node's version: ask again before anybody gets its name."""
@@ -92,9 +92,10 @@ class Namespace:
     def settled(self, directory: DirectoryNode, name: bytes) -> Answer | None:
         """Return the answer if what is known of `name` is still good; None: it takes a `lookup`."""
         newest = self._newest(directory, name)
-        if newest is None or newest.doubtful or trio.current_time() >= newest.asked_at + self._ttl_s:
+        if newest is None or newest.doubtful:
             return None
-        return self._answer(directory, name, newest.entry, newest.asked_at)
+        valid_s = self._valid_s(newest)
+        return self._answer(directory, name, newest, valid_s) if valid_s > 0 else None
 
     def _newest(self, directory: DirectoryNode, name: bytes) -> Known | None:
         """Return the newest of what was ever said about `name`, expired or not; None: nothing."""
@@ -110,16 +111,18 @@ class Namespace:
                 newest = Known(listing.entry(index) if index >= 0 else None, asked_at)
         return newest
 
-    def _answer(self, directory: DirectoryNode, name: bytes, entry: Entry | None, asked_at: float) -> Answer:
-        valid_s = max(0.0, asked_at + self._ttl_s - trio.current_time())
-        if entry is None:
+    def _valid_s(self, known: Known) -> float:
+        return max(0.0, known.asked_at + self._ttl_s - trio.current_time())
+
+    def _answer(self, directory: DirectoryNode, name: bytes, newest: Known, valid_s: float) -> Answer:
+        if newest.entry is None:
             node = directory.children.get(name)
             if node is not None:
                 self.inodes.detach(node)
             return Answer(None, valid_s)
-        node = self.inodes.adopt(directory, name, entry)
+        node = self.inodes.adopt(directory, name, newest.entry)
         if isinstance(node, FileNode):
-            node.asked_at = max(node.asked_at, asked_at)
+            node.asked_at = max(node.asked_at, newest.asked_at)
         return Answer(node, valid_s)
 
     def current(self, node: FileNode) -> bool:
@@ -260,7 +263,7 @@ class Namespace:
             elif known.doubtful:
                 yield Row(index, name, self.inodes.adopt(directory, name, listing.entry(index)), 0.0)
             else:
-                node, valid_s = self._answer(directory, name, known.entry, known.asked_at)
+                node, valid_s = self._answer(directory, name, known, self._valid_s(known))
                 if node is not None:
                     yield Row(index, name, node, valid_s)
 

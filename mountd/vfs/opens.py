@@ -7,8 +7,6 @@ called back where they are on their way. Everything else is `open`'s, whose erro
 
 from collections.abc import Callable
 
-import trio
-
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.cached_object import CachedObject
 from mountd.cache.extents import Extent
@@ -43,7 +41,7 @@ class Opening:
     It has no deadline: whoever began it is to give it up after a while, and to `open` instead.
     """
 
-    __slots__ = ("_cached", "_caller", "_done", "_extent", "_node", "_opens", "began")
+    __slots__ = ("_cached", "_caller", "_done", "_extent", "_node", "_opens")
 
     def __init__(
         self, opens: "Opens", node: FileNode, caller: int, cached: CachedObject, extent: Extent, done: OpenDone
@@ -54,7 +52,6 @@ class Opening:
         self._cached = cached
         self._extent = extent
         self._done = done
-        self.began = trio.current_time()
         extent.told.append(self._here)
 
     def give_up(self) -> None:
