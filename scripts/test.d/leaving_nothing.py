@@ -4,7 +4,9 @@
 
 Every process that descends from COMMAND ends up as a child of this one when its own parent ends (it is a "subreaper"),
 daemons included; mounts count if their mount point is below DIR. What is left after a moment of grace is named and
-ended, and the exit status is then 1. A command that takes longer than SECONDS is ended, and the exit status is 124.
+ended, and the exit status is then 1. A command that takes longer than SECONDS is ended, and the exit status is 124;
+before that it and the processes that it started itself, among which pytest shares the tests, get SIGABRT, by which
+faulthandler prints where every thread is.
 """
 
 import argparse
@@ -23,8 +25,8 @@ PR_SET_CHILD_SUBREAPER = 36
 GRACE_S = 5.0
 
 
-def descendants() -> dict[int, str]:
-    """Return the processes below this one that are alive, and their command lines."""
+def living() -> tuple[dict[int, int], dict[int, str]]:
+    """Return the parents of all processes that are alive, and their command lines."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}
     for directory in Path("/proc").glob("[0-9]*"):
@@ -34,6 +36,12 @@ def descendants() -> dict[int, str]:
                 parents[int(directory.name)] = int(parent)
                 command = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                 names[int(directory.name)] = command
+    return parents, names
+
+
+def descendants() -> dict[int, str]:
+    """Return the processes below this one that are alive, and their command lines."""
+    parents, names = living()
     ours = {os.getpid()}
     while grown := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= grown
@@ -91,7 +99,9 @@ def main() -> int:
     except subprocess.TimeoutExpired:
         print(f"test: ended after {options.limit:.0f} s", file=sys.stderr)
         status = 124
-        child.send_signal(signal.SIGABRT)  # faulthandler prints where every thread is
+        for pid in [child.pid, *(pid for pid, parent in living()[0].items() if parent == child.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE_S)
     except KeyboardInterrupt:  # pytest got it too and prints its summary

@@ -60,7 +60,7 @@ def test_an_exception_where_no_reply_can_carry_an_error(serve, method):
 @pytest.mark.parametrize("store_method", ["list_page", "stat", "is_directory", "read"])
 @pytest.mark.parametrize("error", ["ValueError", "CorruptError", "UnavailableError", "MountdError"])
 def test_a_failing_store_is_eio_and_the_next_try_works(serve, store_method, error):
-    server = serve({"file": b"content", "dir/inner": b"x"}, deadline_s=0.3)
+    server = serve({"file": b"content", "dir/inner": b"x"}, deadline_s=1.0)
     server.expect_log("handler failed")
     server.expect_log("listing failed")
     server.expect_log("request failed")
@@ -84,7 +84,7 @@ def test_a_failing_store_is_eio_and_the_next_try_works(serve, store_method, erro
     [("DeniedError", errno.EACCES), ("NoRoomError", errno.ENOSPC), ("UnavailableError", errno.EIO)],
 )
 def test_each_error_has_its_errno(serve, error, expected):
-    server = serve({"file": b"content"}, deadline_s=0.3)
+    server = serve({"file": b"content"}, deadline_s=1.0)
     os.listdir(server.path)
     server.expect_log("request failed")
     server.fault(method="read", error=error)
@@ -94,7 +94,7 @@ def test_each_error_has_its_errno(serve, error, expected):
 
 
 def test_a_fault_in_the_middle_of_a_file_is_an_error_there_and_only_then(serve):
-    server = serve({"file": 6 * MIB}, deadline_s=0.3, memory_bytes=MIB)
+    server = serve({"file": 6 * MIB}, deadline_s=1.0, memory_bytes=MIB)
     fd = os.open(server.path / "file", os.O_RDONLY)
     try:
         assert os.pread(fd, 4096, 0) == bytes(4096)
@@ -110,7 +110,7 @@ def test_a_fault_in_the_middle_of_a_file_is_an_error_there_and_only_then(serve):
 
 
 def test_a_store_that_never_answers_is_eio_at_the_deadline(serve):
-    server = serve({"file": b"content"}, deadline_s=0.3)
+    server = serve({"file": b"content"}, deadline_s=1.0)
     server.expect_log("request failed")
     server.fault(block=True)
     for use in (lambda: os.listdir(server.path), lambda: os.stat(server.path / "file")):

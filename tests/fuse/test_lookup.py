@@ -108,7 +108,7 @@ def test_a_store_that_refuses_is_not_taken_for_a_missing_name(serve):
 
 
 def test_a_name_that_failed_once_is_asked_for_again(serve):
-    server = serve({"file": b"x"}, deadline_s=0.3)
+    server = serve({"file": b"x"}, deadline_s=1.0)
     server.expect_log("request failed")
     server.fault(method="stat", error="UnavailableError")
     with pytest.raises(OSError, match="Input/output error"):

@@ -60,6 +60,16 @@ def test_a_command_without_end_is_ended(tmp_path):
     assert process_is_over(int(out))
 
 
+def test_before_that_what_it_started_shows_where_it_is(tmp_path):
+    """Where pytest shares the tests among processes, the one that hangs is a child of the one that was started."""
+    (tmp_path / "hangs.py").write_text("import time\nprint(flush=True)\ntime.sleep(64)\n")
+    process = guard(tmp_path, f"'{sys.executable}' -X faulthandler hangs.py & wait", limit="5")
+    process.stdout.readline()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 124
+    assert 'hangs.py", line 3' in err
+
+
 def test_nothing_survives_the_end_of_the_guard(tmp_path):
     process = guard(tmp_path, "setsid sleep 63 & echo $!; wait")
     pid = int(process.stdout.readline())

@@ -328,6 +328,10 @@ class Server:
 
         self._nursery.start_soon(loop)
 
+    def do_replaced(self, key):
+        """Return how often `key` was replaced so far."""
+        return self._replacing[key]["version"]
+
     def do_stop_replacing(self, key):
         state = self._replacing.pop(key)
         state["scope"].cancel()

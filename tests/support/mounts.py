@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mountd.client import api
+from mountd.errors import MountdError
 from mountd.fuse import mount_table
 
 ROOT = Path(__file__).parents[2]
@@ -66,10 +67,24 @@ class Mountd:
         return self.record(mountpoint)
 
     def records(self):
-        """Return what `list` shows, asked for through the client: ten times as fast as the command."""
+        """Return what `list` shows."""
+        with self.asked_directly():
+            return api.list_mounts()
+
+    @contextlib.contextmanager
+    def asked_directly(self):
+        """Let the client find our mounts: ten times as fast as the command, which is a program that starts."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MOUNTD_RUNTIME_DIR", str(self.runtime))
-            return api.list_mounts()
+            yield
+
+    def unmount_all(self):
+        """Do what `unmount --all --lazy` does."""
+        with self.asked_directly():
+            for record in api.list_mounts():
+                if record.state != "detached" and record.mountpoint:  # none: its supervisor is silent
+                    with contextlib.suppress(MountdError):  # `wait_gone` tells
+                        api.unmount(record.mountpoint, lazy=True)
 
     def record(self, mountpoint):
         """Return the record of the mount that is at `mountpoint` now."""
@@ -116,7 +131,7 @@ class Mountd:
         """Unmount what the test has left mounted, and check that nothing remains."""
         try:
             if self.processes():
-                self.run("unmount", "--all", "--lazy")
+                self.unmount_all()
                 self.wait_gone()
             assert not self.mounts(), "a mount was left"
             assert not self.records(), "still listed"
@@ -126,7 +141,7 @@ class Mountd:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
             for entry in self.mounts():
-                with contextlib.suppress(mount_table.MountdError):
+                with contextlib.suppress(MountdError):
                     mount_table.unmount(entry.mountpoint, lazy=True)
 
 

@@ -11,17 +11,20 @@ ALONE_S = 0.015
 async def driven(abreast, takes_s, count=2000):
     """Keep as many under way as there are places for; return the longest that one took and how many there were."""
     longest, most = 0.0, 0
+    ended = trio.Event()
 
     async def one(began):
-        nonlocal longest
+        nonlocal longest, ended
         await trio.sleep(takes_s(abreast.under_way))
         longest = max(longest, trio.current_time() - began)
         abreast.end(began)
+        ended.set()
+        ended = trio.Event()
 
     async with trio.open_nursery() as nursery:
         for number in range(count):
-            while not abreast.has_place:  # noqa: ASYNC110 - virtual time
-                await trio.sleep(0.001)
+            while not abreast.has_place:
+                await ended.wait()
             nursery.start_soon(one, abreast.begin())
             if number > count // 2:
                 most = max(most, abreast.under_way)

@@ -1,150 +1,16 @@
 """The direct engine over a real file system, with this test in the place of the kernel."""
 
-import errno
-import os
-import socket
-import stat
 import struct
 
 import pytest
 import trio
 import trio.testing
 
-from mountd.errors import DeniedError, SetupError
-from mountd.fuse import openings, protocol
-from mountd.fuse.convert import AttributePacker, Ownership
-from mountd.fuse.direct import CHANGES, DirectEngine
-from mountd.fuse.failures import Failures
-from mountd.fuse.open_answers import CachedAnswers
+from mountd.errors import SetupError
+from mountd.fuse import protocol
+from mountd.fuse.direct import CHANGES
 from mountd.units import KIB, MIB
-from tests.support.memory_mount import MemoryMount
-
-ROOT = 1
-OFFERED = 0xFFFF_FFFF
-
-
-class Gate:
-    """Holds calls of one method of the store until it is opened."""
-
-    def __init__(self, store, method):
-        self._method = method
-        self._arrived = trio.Event()
-        self._open = trio.Event()
-        store.fault = self
-
-    async def __call__(self, method, _key):
-        if method == self._method:
-            self._arrived.set()
-            await self._open.wait()
-
-    async def reached(self):
-        with trio.fail_after(20):
-            await self._arrived.wait()
-
-    def open(self):
-        self._open.set()
-
-
-class Kernel:
-    """The other side: sends requests and takes replies."""
-
-    def __init__(self, nursery, opens=None, **options):
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 * MIB)
-        ours.setblocking(False)
-        self._socket = trio.socket.from_stdlib_socket(ours)
-        self._theirs = theirs
-        self._unique = 0
-        self.mount = MemoryMount(nursery, **options)
-        self.failures = Failures()
-        self.engine = DirectEngine(
-            theirs.fileno(),
-            self.mount.fs,
-            AttributePacker(Ownership(12, 34, 0o640, 0o750)),
-            self.failures,
-            max_background=64,
-            congestion=48,
-            opens=opens,
-        )
-
-    async def send(self, opcode, node=ROOT, body=b"", *, caller=9):
-        self._unique += 1
-        head = protocol.IN_HEADER.pack(40 + len(body), opcode, self._unique, node, 0, 0, caller, 0, 0)
-        await self._socket.send(head + body)
-        return self._unique
-
-    async def reply(self):
-        """Return errno, unique and body of the next reply."""
-        with trio.fail_after(20):
-            message = await self._socket.recv(2 * MIB)
-        length, error, unique = protocol.OUT_HEADER.unpack_from(message)
-        assert length == len(message)
-        return -error, unique, message[16:]
-
-    async def ask(self, opcode, node=ROOT, body=b"", **more):
-        unique = await self.send(opcode, node, body, **more)
-        error, answered, data = await self.reply()
-        assert answered == unique
-        return (errno.errorcode[error] if error else 0), data
-
-    async def init(self, major=7, minor=45, offered=OFFERED, more=0):
-        return await self.ask(protocol.INIT, 0, struct.pack("=IIIIII40x", major, minor, 131072, offered, more, 0))
-
-    async def waits_in_a_task(self):
-        """Return once nothing waits without one."""
-        with trio.fail_after(20):
-            while self.engine._openings._waiting:  # noqa: ASYNC110 - nobody is told
-                await trio.sleep(0.005)
-
-    async def lookup(self, name, node=ROOT):
-        error, data = await self.ask(protocol.LOOKUP, node, name + b"\0")
-        return error or protocol.ENTRY_OUT.unpack_from(data)[0]
-
-    async def open(self, node, flags=os.O_RDONLY):
-        error, data = await self.ask(protocol.OPEN, node, struct.pack("=II", flags, 0))
-        return error or protocol.OPEN_OUT.unpack(data)[0]
-
-    async def entries(self, handle, offset=0, size=4096):
-        """Return names and offsets of one READDIRPLUS."""
-        error, data = await self.ask(protocol.READDIRPLUS, ROOT, read_in(handle, offset, size))
-        assert error == 0
-        assert len(data) <= size
-        found = []
-        while data:
-            nodeid = protocol.ENTRY_OUT.unpack_from(data)[0]
-            ino, next_offset, length, kind = protocol.DIRENT.unpack_from(data, 128)
-            mode = protocol.ATTR.unpack_from(data, 40)[9]
-            assert (ino, kind) == (nodeid, stat.S_IFMT(mode) >> 12)
-            found.append((data[152 : 152 + length], next_offset))
-            data = data[152 + length + -length % 8 :]
-        return found
-
-    def close(self):
-        self._socket.close()
-        self._theirs.close()
-
-
-def read_in(handle, offset, size):
-    return protocol.READ_IN.pack(handle, offset, size) + bytes(20)
-
-
-@pytest.fixture
-def unserved(nursery):
-    """Nothing reads its requests yet."""
-    found = Kernel(nursery)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-async def kernel(unserved, nursery):
-    nursery.start_soon(unserved.engine.serve)
-    await unserved.init()
-    yield unserved
-    unserved.engine.request_stop()
-    await trio.testing.wait_all_tasks_blocked()
-
+from tests.support.direct_kernel import ROOT, Gate, read_in
 
 # ---- the session
 
@@ -162,70 +28,6 @@ async def test_init_asks_for_what_is_offered_and_known(unserved, nursery):
     assert (more, depth) == (0, 0)
     assert kernel.engine.initialised.is_set()
     kernel.engine.request_stop()
-
-
-class Opens(CachedAnswers):
-    """Some pass through, with the backing 5; those of handles in `slow` take a while."""
-
-    def __init__(self):
-        self.slow = set()
-        self.offered = None
-        self.begun = []
-        self.ended = []
-
-    def wanted(self, offered):
-        self.offered = offered
-        return protocol.INIT_EXT | protocol.PASSTHROUGH, 2
-
-    def begin(self, node, number, flags):
-        self.begun.append((node, number, flags))
-        return None if number in self.slow else protocol.OPEN_OUT_BACKED.pack(number, protocol.FOPEN_PASSTHROUGH, 5)
-
-    async def settle(self, number):
-        await trio.lowlevel.checkpoint()
-        return protocol.OPEN_OUT_BACKED.pack(number, protocol.FOPEN_PASSTHROUGH, 6)
-
-    def end(self, number):
-        self.ended.append(number)
-
-
-async def test_flags_beyond_the_first_32_are_asked_for_where_they_are_offered(nursery):
-    opens = Opens()
-    kernel = Kernel(nursery, opens=opens)
-    nursery.start_soon(kernel.engine.serve)
-    error, data = await kernel.init(offered=OFFERED, more=1 << 5)
-    _, _, _, flags, *_, more, depth = protocol.INIT_OUT.unpack(data)
-    assert error == 0
-    assert opens.offered == OFFERED | protocol.PASSTHROUGH
-    assert flags & protocol.INIT_EXT
-    assert flags < 1 << 32
-    assert (more, depth) == (1 << 5, 2)
-    kernel.engine.request_stop()
-    kernel.close()
-
-
-async def test_what_says_how_files_are_opened_is_asked_and_told_the_end(nursery):
-    opens = Opens()
-    kernel = Kernel(nursery, opens=opens)
-    nursery.start_soon(kernel.engine.serve)
-    await kernel.init()
-    kernel.mount.put("file", 1000)
-    node = await kernel.lookup(b"file")
-    opens.slow = {2, 4}
-    answers = []
-    for _ in range(4):  # the last two find what the kernel has read
-        _, data = await kernel.ask(protocol.OPEN, node, struct.pack("=II", os.O_RDONLY, 0))
-        number, flags, backing = protocol.OPEN_OUT_BACKED.unpack(data)
-        answers.append((number, flags, backing))
-        if number == 2:
-            await kernel.ask(protocol.READ, node, read_in(number, 0, 1000))
-    passes = protocol.FOPEN_PASSTHROUGH
-    assert answers == [(1, passes, 5), (2, passes, 6), (3, passes, 5), (4, passes, 6)]
-    assert opens.begun == [(node, number, os.O_RDONLY) for number in range(1, 5)]
-    await kernel.ask(protocol.RELEASE, node, protocol.RELEASE_IN.pack(3) + bytes(16))
-    assert opens.ended == [3]
-    kernel.engine.request_stop()
-    kernel.close()
 
 
 @pytest.mark.parametrize("spoken", [{"major": 8}, {"minor": 22}, {"offered": 0}])
@@ -272,39 +74,6 @@ async def test_a_stop_waits_for_what_is_under_way_and_takes_no_more(kernel):
     with trio.move_on_after(0.05) as waiting:
         await kernel.reply()
     assert waiting.cancelled_caught
-
-
-async def test_an_open_that_takes_longer_than_a_moment_is_answered_once(kernel, monkeypatch):
-    """It is handed over to a task, which shares the fetch that is under way."""
-    monkeypatch.setattr(openings, "MOMENT_S", 0.01)
-    kernel.mount.put("file", 1000)
-    node = await kernel.lookup(b"file")
-    gate = Gate(kernel.mount.store, "read")
-    opening = await kernel.send(protocol.OPEN, node, bytes(8))
-    await gate.reached()
-    await kernel.waits_in_a_task()
-    gate.open()
-    assert (await kernel.reply())[:2] == (0, opening)
-    with trio.move_on_after(0.05) as waiting:
-        await kernel.reply()
-    assert waiting.cancelled_caught
-    assert (kernel.mount.memory.calls["read"], kernel.mount.fs.open_handles) == (1, 1)
-
-
-async def test_opens_that_fail_before_a_moment_is_over_say_why(kernel, monkeypatch):
-    kernel.mount.put("file", 1000)
-    node = await kernel.lookup(b"file")
-
-    async def denied(method, key):
-        raise DeniedError("no")
-
-    kernel.mount.store.fault = denied
-    assert await kernel.open(node) == "EACCES"
-    assert kernel.mount.fs.open_handles == 0
-    kernel.mount.store.fault = None
-    kernel.mount.memory.set("file", b"new")
-    assert await kernel.open(node) == "ESTALE"
-    assert kernel.mount.fs.open_handles == 0
 
 
 async def test_the_end_of_the_session_ends_those_who_wait(unserved, monkeypatch):
@@ -359,27 +128,6 @@ async def test_a_name_that_is_not_there_is_an_entry_that_is_kept(kernel):
     nodeid, _, valid_s, _, _, _ = protocol.ENTRY_OUT.unpack_from(data)
     assert (error, len(data), nodeid) == (0, 128, 0)
     assert 28 <= valid_s <= 30
-
-
-@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_TRUNC, os.O_WRONLY | os.O_APPEND])
-async def test_opening_for_writing_is_refused(kernel, flags):
-    kernel.mount.put("file", 1)
-    assert await kernel.open(await kernel.lookup(b"file"), flags) == "EROFS"
-
-
-async def test_any_number_of_requests_that_wait_holds_up_nobody(kernel):
-    names = [b"file%d" % index for index in range(500)]
-    for name in names:
-        kernel.mount.put(name.decode(), 10)
-    nodes = [await kernel.lookup(name) for name in names]
-    gate = Gate(kernel.mount.store, "read")
-    waiting = {await kernel.send(protocol.OPEN, node, bytes(8)) for node in nodes}
-    assert (await kernel.ask(protocol.STATFS))[0] == 0
-    assert (await kernel.ask(protocol.GETATTR, ROOT, bytes(16)))[0] == 0
-    gate.open()
-    replies = [await kernel.reply() for _ in nodes]
-    assert {unique for _, unique, _ in replies} == waiting
-    assert {error for error, _, _ in replies} == {0}
 
 
 # ---- directories
@@ -464,26 +212,3 @@ async def test_a_bug_in_what_has_no_reply_gets_none(kernel, monkeypatch):
 async def test_errors_meant_for_the_caller(kernel, opcode, node, body, expected):
     assert await kernel.ask(opcode, node, body) == (expected, b"")
     assert kernel.failures.unexpected == 0
-
-
-@pytest.mark.parametrize("comes", [True, False])
-async def test_an_engine_that_is_cut_off_answers_no_open_that_waits(unserved, comes):
-    """The number of its descriptor may be another file's by the time the bytes come."""
-    kernel = unserved
-    async with trio.open_nursery() as serving:
-        serving.start_soon(kernel.engine.serve)
-        await kernel.init()
-        kernel.mount.put("file", 1000)
-        node = await kernel.lookup(b"file")
-        gate = Gate(kernel.mount.store, "read")
-        await kernel.send(protocol.OPEN, node, bytes(8))
-        await gate.reached()
-        serving.cancel_scope.cancel()
-    if not comes:
-        kernel.mount.memory.delete("file")
-    gate.open()
-    await trio.testing.wait_all_tasks_blocked()
-    with trio.move_on_after(0.05) as waiting:
-        await kernel.reply()
-    assert waiting.cancelled_caught
-    assert kernel.mount.fs.open_handles == 0

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -137,7 +138,7 @@ async def test_leftovers_of_the_command_are_ended(tmp_path):
 async def test_ending_leftovers_of_a_clean_command_is_quick():
     command = await Command.start(["true"], os.environ)
     assert await finish(command) == 0
-    with trio.fail_after(1):
+    with trio.fail_after(20):
         await command.end_leftovers(grace_s=60)
 
 
@@ -154,30 +155,33 @@ async def test_ignored_signals_stay_ignored_for_the_command(tmp_path):
     assert out.read_text() == str(signal.SIG_IGN)
 
 
+@asynccontextmanager
+async def started(script):
+    """Yield a command once its shell has come as far as `echo up`: before that it has no trap."""
+    reading, writing = os.pipe()
+    command = await Command.start(["sh", "-c", script], os.environ, output=writing)
+    os.close(writing)
+    async with trio.lowlevel.FdStream(reading) as output:
+        with trio.fail_after(20):
+            assert await output.receive_some() == b"up\n"
+            yield command
+
+
 async def test_a_command_whose_time_is_over_is_asked_to_end():
-    command = await Command.start(["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.01; done"], os.environ)
-    with trio.fail_after(20):
+    async with started("trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done") as command:
         assert await command.wait(SignalRouter(), timeout_s=0.1) == 5
     assert command.timed_out
 
 
 async def test_a_command_that_does_not_end_when_asked_is_killed():
-    command = await Command.start(["sh", "-c", "trap '' TERM; while :; do sleep 0.01; done"], os.environ)
-    with trio.fail_after(20):
+    async with started("trap '' TERM; echo up; while :; do sleep 0.01; done") as command:
         assert await command.wait(SignalRouter(), timeout_s=0.05, grace_s=0.05) == 128 + signal.SIGKILL
 
 
 async def test_a_command_that_was_signalled_is_killed_after_its_grace():
-    reading, writing = os.pipe()
-    script = "trap '' TERM; echo up; while :; do sleep 0.01; done"
-    command = await Command.start(["sh", "-c", script], os.environ, output=writing)
-    os.close(writing)
-    async with trio.lowlevel.FdStream(reading) as output:
-        with trio.fail_after(20):
-            async with routed_signals() as signals:
-                assert await output.receive_some() == b"up\n"
-                os.kill(os.getpid(), signal.SIGTERM)
-                assert await command.wait(signals, grace_s=0.1) == 128 + signal.SIGKILL
+    async with started("trap '' TERM; echo up; while :; do sleep 0.01; done") as command, routed_signals() as signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert await command.wait(signals, grace_s=0.1) == 128 + signal.SIGKILL
     assert command.asked_by == signal.SIGTERM
     assert not command.timed_out
 

@@ -1,6 +1,5 @@
 """A Blob store against a server that fails on purpose: what each failure becomes, and what must never get out."""
 
-import logging
 import time
 import traceback
 
@@ -8,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, Sas
+from mountd.catalog.model import AccountKey, Anonymous, BlobSpec
 from mountd.errors import (
     BusyError,
     ChangedError,
@@ -22,28 +21,10 @@ from mountd.errors import (
     UsageError,
 )
 from mountd.stores.azure_blob import AzureBlobStore
-from mountd.stores.azure_place import Timeouts
 from mountd.stores.loop_http import LARGEST
 from mountd.units import ETag
+from tests.support.azure_answers import DATE, HEADERS, PAGE, PATIENT, QUICK, SAS, SIGNATURE, error, part
 from tests.support.raw_http import RawServer, Scripted, answer
-
-SIGNATURE = "c2lnbmF0dXJlLXRoYXQtbXVzdC1zdGF5LXNlY3JldA"
-SAS = Sas(f"sv=2023-11-03&sr=c&sp=rl&sig={SIGNATURE}%3D")
-PATIENT = Timeouts(connect_s=10, stall_s=10, total_s=20)
-QUICK = Timeouts(connect_s=0.3, stall_s=0.3, total_s=0.6)
-DATE = "Wed, 12 Nov 2025 10:00:00 GMT"
-HEADERS = {"ETag": '"0x1"', "Last_Modified": DATE}
-PAGE = b"<EnumerationResults><Blobs/><NextMarker/></EnumerationResults>"
-
-
-def part(body, first=0, size=100, **more):
-    return answer(206, body, Content_Range=f"bytes {first}-{first + len(body) - 1}/{size}", **{**HEADERS, **more})
-
-
-def error(status, code=None, **headers):
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>words</Message></Error>".encode() if code else b""
-    return answer(status, body, **{**headers, **({"x_ms_error_code": code} if code else {})})
-
 
 CALLS = {
     "read": lambda store: store.read("plain", 0, 10, if_match=None),
@@ -69,20 +50,6 @@ BY_STATUS = {
 READS = ["read", "read-if-match", "read-odd-name"]
 each_call = pytest.mark.parametrize("call", list(CALLS))
 each_read = pytest.mark.parametrize("call", READS)
-
-
-@pytest.fixture
-def opened(raw_server, closing, caplog):
-    """Opens stores on a scripted server; at the end no log line may hold the signature, at any level."""
-    caplog.set_level(logging.DEBUG)
-
-    def open_it(*script, credential=SAS, timeouts=PATIENT, url=None):
-        raw_server.script = list(script)
-        spec = BlobSpec(account_name="acct", container="box", account_url=url or raw_server.url, credential=credential)
-        return closing(AzureBlobStore(spec, timeouts=timeouts))
-
-    yield open_it
-    assert SIGNATURE not in caplog.text
 
 
 async def failure(call, store):
@@ -421,52 +388,3 @@ def test_a_malformed_key_is_refused_at_once():
     with pytest.raises(DeniedError, match="malformed") as caught:
         AzureBlobStore(spec)
     assert "no base64!" not in "".join(traceback.format_exception(caught.value))
-
-
-# ---- reads that are begun
-
-
-async def begun(store, raw_server, *script):
-    """Return what a read brings that is begun on a connection at hand, with `script` for its answer."""
-    came, here = [], trio.Event()
-
-    def done(chunk):
-        came.append(chunk)
-        here.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.serve, lambda: None)
-        await trio.testing.wait_all_tasks_blocked()
-        raw_server.script = [part(b"0123456789")]
-        await store.read("plain", 0, 10, if_match=ETag('"0x1"'))
-        raw_server.script = list(script)
-        assert store.begin_read("plain", 0, 10, if_match=ETag('"0x1"'), done=done)
-        with trio.fail_after(20):
-            await here.wait()
-        again = store.begin_read("plain", 0, 10, if_match=ETag('"0x1"'), done=lambda _: None)
-        nursery.cancel_scope.cancel()
-    assert len(came) == 1
-    return came[0], again
-
-
-async def test_a_begun_read_that_is_throttled_says_how_long_to_wait_and_is_the_last_for_a_while(opened, raw_server):
-    missed, again = await begun(opened(), raw_server, error(503, "ServerBusy", Retry_After="7"))
-    assert isinstance(missed.failure, UnavailableError)
-    assert (missed.failure.retry_after_s, again) == (7.0, False)
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        error(412, "ConditionNotMet"),
-        error(404, "BlobNotFound"),
-        error(416, "InvalidRange"),
-        answer(206, b"0123456789", **HEADERS),
-        part(b"0123456789", first=1),
-        part(b"01234"),
-        answer(200, b"0123456789", **HEADERS),
-    ],
-)
-async def test_what_a_begun_read_is_answered_otherwise_is_for_the_ordinary_way_at_once(opened, raw_server, script):
-    missed, again = await begun(opened(), raw_server, script)
-    assert (missed.failure, again) == (None, True)

@@ -129,17 +129,17 @@ async def test_another_framing_is_declined(raw_server, client, head):
 
 
 async def test_a_server_that_is_not_there_is_declined_and_left_alone(connect):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    client = connect(f"http://127.0.0.1:{port}")
-    with pytest.raises(DeclinedError):
-        await client.exchange(REQUEST, 10)
-    with socket.create_server(("127.0.0.1", port)) as listener:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))  # nobody else gets the port, and until it listens nobody is there
+        client = connect(f"http://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(DeclinedError):
             await client.exchange(REQUEST, 10)
-        listener.setblocking(False)
+        server.listen()
+        with pytest.raises(DeclinedError):
+            await client.exchange(REQUEST, 10)
+        server.setblocking(False)
         with pytest.raises(BlockingIOError):  # nobody came
-            listener.accept()
+            server.accept()
 
 
 async def test_what_is_too_long_or_behind_a_proxy_is_declined(raw_server, client, connect, monkeypatch):

@@ -238,9 +238,9 @@ def test_a_large_cache_is_ready_soon_and_takes_little_memory(tmp_path):
     del state
     tracemalloc.start()
     try:
-        began = time.monotonic()
+        began = time.process_time()  # others may keep the processor
         cache = open_cache(tmp_path)
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
         assert tracemalloc.get_traced_memory()[0] <= 200 * count
         assert cache.holds(version_of(f"k{count - 1}", 1000), ByteRange(0, 1000))
         assert not cache.holds(version_of(f"k{count}", 1000), ByteRange(0, 1000))
