@@ -117,7 +117,7 @@ class BlockCache:
         data = None
         if extent is not None and extent.data is not None and stop <= extent.stop:
             data = extent.data[start - extent.start : stop - extent.start]
-            self._touch(found, extent, stop)
+            self._touch(found, extent, start, stop)
             if extent.stop - extent.start == found.version.size:  # there is nothing ahead
                 self.counters.hits += 1
                 return data
@@ -153,7 +153,7 @@ class BlockCache:
             assert extent.data is not None, "an arrival without an error has bytes"
             upto = min(stop, extent.stop)
             piece = extent.data[position - extent.start : upto - extent.start]
-            self._touch(found, extent, upto)
+            self._touch(found, extent, position, upto)
             self.budget.retry_reclaim()  # the pin is gone: somebody may be waiting for this memory
             if position == start and upto == stop:
                 return piece
@@ -338,9 +338,9 @@ class BlockCache:
 
     # ---- keeping and giving up
 
-    def _touch(self, found: CachedObject, extent: Extent, upto: int) -> None:
-        """The bytes of `extent` before `upto` are being delivered."""
-        freed = self._kept.touched(found, extent, upto)
+    def _touch(self, found: CachedObject, extent: Extent, start: int, stop: int) -> None:
+        """The bytes [start, stop) of `extent` are being delivered."""
+        freed = self._kept.touched(found, extent, start, stop)
         if freed:
             self.budget.release(freed)
 

@@ -10,9 +10,13 @@ from collections.abc import Callable
 
 import trio
 
-from mountd.units import ByteRange
+from mountd.cache.coverage import Coverage
+from mountd.units import MIB, ByteRange
 
 _log = logging.getLogger(__name__)
+
+START = 1 * MIB
+"""The start of an object: so much of it `open` brings. Whoever reads its end first comes for the rest of it later."""
 
 
 class Extent:
@@ -22,7 +26,7 @@ class Extent:
     memory while it holds a pin, so pins cannot dead-lock the budget.
     """
 
-    __slots__ = ("charged", "data", "done", "early", "error", "pins", "spent", "start", "stop", "told")
+    __slots__ = ("charged", "data", "done", "early", "error", "pins", "seen", "spent", "start", "stop", "told")
 
     def __init__(self, start: int, stop: int) -> None:
         self.start = start
@@ -36,8 +40,22 @@ class Extent:
         self.charged = 0
         self.early = False
         """It is fetched for nobody yet."""
+        self.seen: Coverage | None = None
+        """What was delivered of it, where that is only a part."""
         self.spent = False
-        """It is the first to go: its last byte was delivered and the kernel has it, or nobody has its file open."""
+        """It is the first to go: it was delivered and the kernel has it, or nobody has its file open."""
+
+    def delivered(self, start: int, stop: int) -> bool:
+        """The bytes [start, stop) of it are delivered; return whether nobody is expected to come for it any more.
+
+        At the start of an object that takes all of its bytes; elsewhere the last one, for readers that skip some do
+        not come back.
+        """
+        if self.stop > START or (start <= self.start and self.stop <= stop):
+            return self.stop <= stop
+        if self.seen is None:
+            self.seen = Coverage(self.start, self.stop)
+        return self.seen.cover(start, stop)
 
     def end(self) -> None:
         """It is held, or its fetch failed: say so."""

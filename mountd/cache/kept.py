@@ -15,7 +15,7 @@ from mountd.cache.extents import Extent
 from mountd.units import MIB
 
 KEEP_DELIVERED = 8 * MIB
-"""Bytes that are kept of extents that were delivered to their end."""
+"""Bytes that are kept of extents that were delivered."""
 EARLY_S = 20.0
 """How long what was fetched for nobody is kept for who may come, seconds."""
 
@@ -33,7 +33,7 @@ class Kept:
         self._emptied = emptied
         self.delivered: Queue = OrderedDict()
         self.left: Queue = OrderedDict()
-        """Not delivered to their end, and nobody uses their object."""
+        """Not delivered, and nobody uses their object."""
         self.early: Queue = OrderedDict()
         """Of objects that nobody has acquired yet."""
         self.fresh: Queue = OrderedDict()
@@ -52,9 +52,9 @@ class Kept:
         queue = self.left if found.early_until is None else self.early
         queue[extent] = found
 
-    def touched(self, found: CachedObject, extent: Extent, upto: int) -> int:
-        """The bytes of `extent` before `upto` are being delivered; return the bytes of memory that frees."""
-        if upto < extent.stop:
+    def touched(self, found: CachedObject, extent: Extent, start: int, stop: int) -> int:
+        """The bytes [start, stop) of `extent` are being delivered; return the bytes of memory that frees."""
+        if not extent.delivered(start, stop):
             if not extent.spent:
                 self.fresh.move_to_end(extent)
             return 0

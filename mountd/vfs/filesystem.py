@@ -16,6 +16,7 @@ from itertools import chain
 import trio
 
 from mountd.cache.block_cache import BlockCache
+from mountd.cache.cached_object import CachedObject
 from mountd.errors import (
     ChangedError,
     DeniedError,
@@ -205,7 +206,7 @@ class FileSystem:
             handle.cached = self._opens.acquire(node)
         data = self._cache.read_nowait(handle.cached, offset, stop)
         if data is not None:
-            self._delivered(node, offset, stop)
+            self._delivered(node, handle.cached, offset, stop)
         return data
 
     async def read_late(self, number: int, offset: int, length: int) -> memoryview:
@@ -228,7 +229,7 @@ class FileSystem:
         except MountdError as error:
             self.refusals.note(node.parent, node.name, error)
             raise
-        self._delivered(node, offset, stop)
+        self._delivered(node, cached, offset, stop)
         return data
 
     async def read(self, number: int, offset: int, length: int) -> memoryview | bytes:
@@ -236,8 +237,8 @@ class FileSystem:
         data = self.read_nowait(number, offset, length)
         return await self.read_late(number, offset, length) if data is None else data
 
-    def _delivered(self, node: FileNode, offset: int, stop: int) -> None:
-        if offset < first_bytes(node) <= stop:
+    def _delivered(self, node: FileNode, cached: CachedObject, offset: int, stop: int) -> None:
+        if offset < first_bytes(node) and cached.start.cover(offset, stop):
             self._inodes.mark_delivered(node)
         self.bytes_read += stop - offset
 

@@ -9,21 +9,20 @@ from collections.abc import Callable
 
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.cached_object import CachedObject
-from mountd.cache.extents import Extent
+from mountd.cache.extents import START, Extent
 from mountd.cache.version import ObjectVersion
 from mountd.errors import ChangedError, MountdError, NotFoundError, StaleHandleError
 from mountd.tree.base import Tree
 from mountd.tree.inodes import FileNode
-from mountd.units import MIB
 from mountd.vfs.handles import FileHandle, HandleTable
 from mountd.vfs.lookahead import LookAhead
 from mountd.vfs.patience import Patience
 from mountd.vfs.refusals import Refusals
 from mountd.vfs.refused_opens import RefusedOpens
 
-WHOLE_AT_OPEN = 1 * MIB
+WHOLE_AT_OPEN = START
 """Files up to this size are fetched whole by `open`: one request for open, read and close together."""
-START_AT_OPEN = 1 * MIB
+START_AT_OPEN = START
 """What `open` fetches of larger files: the kernel's largest request, so that the first read never waits again."""
 
 OpenDone = Callable[[int | Exception | None], None]

@@ -351,3 +351,35 @@ def test_a_read_that_waits_while_its_object_is_replaced(serve):
         assert outcome == [errno.ESTALE]
     finally:
         os.close(fd)
+
+
+def test_what_open_fetched_stays_until_all_of_it_was_read(serve):
+    """The end of a small file is read first, as of a zip or a Parquet file; then others, until its turn has passed."""
+    server = start(serve, 256 * KIB, ttl_s=60.0)
+    server.set_many([f"other{number}" for number in range(48)], bytes(256 * KIB))
+    want = versioned(1, 256 * KIB)
+    with (server.path / "file").open("rb", buffering=0) as opened:
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        assert os.pread(opened.fileno(), 1000, 256 * KIB - 1000) == want[-1000:]
+        for number in range(48):
+            (server.path / f"other{number}").read_bytes()
+        with server.store_calls() as made:
+            assert os.pread(opened.fileno(), 4 * KIB, 64 * KIB) == want[64 * KIB : 68 * KIB]
+        assert made == {}
+        server.set_version("file", 2, 256 * KIB)
+        assert os.pread(opened.fileno(), 256 * KIB, 0) == want
+
+
+def test_another_open_of_a_file_of_which_only_the_end_was_read(serve):
+    """Its first bytes were not delivered, though its last ones were: this open has to bring them too."""
+    server = start(serve, 256 * KIB, ttl_s=60.0)
+    server.set_many([f"other{number}" for number in range(48)], bytes(256 * KIB))
+    want = versioned(1, 256 * KIB)
+    with (server.path / "file").open("rb", buffering=0) as opened:
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        assert os.pread(opened.fileno(), 1000, 256 * KIB - 1000) == want[-1000:]
+    for number in range(48):
+        (server.path / f"other{number}").read_bytes()
+    with (server.path / "file").open("rb", buffering=0) as opened:
+        server.set_version("file", 2, 256 * KIB)
+        assert os.pread(opened.fileno(), 256 * KIB, 0) == want
