@@ -54,6 +54,14 @@ class VerifiedFile:
         self._path = path
         self._identity = identity
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same file, as it was."""
+        return isinstance(other, VerifiedFile) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        """Return the same for equals."""
+        return hash(self._identity)
+
     def open(self) -> int:
         """Return a descriptor of it; blocks.
 
