@@ -12,6 +12,9 @@ handle to its last:
   too: the kernel is free to begin anew with either mode, and the backing is still registered.
 - A mapping that outlives its handle has the backing file itself, and counts as nothing on either side.
 
+A file that is open by passthrough may be found wrong, or its disk be in trouble. The kernel has who opens it then open
+the same backing all the same, but takes FOPEN_DIRECT_IO with it: so `read` comes here, as for O_DIRECT.
+
 Whatever fails, the file is opened through the page cache: passthrough is never an error of an open.
 """
 
@@ -118,7 +121,7 @@ class Passthrough:
         self._stack_depth = stack_depth
         self._modes: dict[int, _Mode] = {}
         self._handles: dict[int, tuple[_Mode, int]] = {}
-        """Mode and flags of each open handle."""
+        """Mode and flags of each open handle; with O_DIRECT `read` is to come here."""
         self._registering = Lane("files for the kernel", _AT_ONCE)
         self._closing = Lane("files back from the kernel", 1)
         self._off: str | None = "the kernel has not been asked yet"
@@ -152,6 +155,8 @@ class Passthrough:
             mode = self._modes[node] = _Mode(node, self._find(node) if passes else None)
             if mode.whole is not None:
                 self._register_now(mode, mode.whole)
+        elif mode.backing and self._find(node) != mode.whole:
+            flags |= os.O_DIRECT  # it is not known to be right any more
         mode.handles += 1
         self._handles[number] = mode, flags
         return self._answer(mode, number, flags) if mode.whole is None or mode.backing else None

@@ -8,7 +8,10 @@ from mountd.vfs.opens import WHOLE_AT_OPEN
 
 
 class WholeFile(Protocol):
-    """A file that holds the bytes of one version, all of them as they were written when it was last looked at."""
+    """A file that holds the bytes of one version, all of them as they were written when it was last looked at.
+
+    Two are equal if they are the same file, and it did not change from one look to the other.
+    """
 
     def open(self) -> int:
         """Return a descriptor of it; blocks.

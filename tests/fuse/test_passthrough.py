@@ -304,6 +304,40 @@ def test_a_byte_that_the_disk_changed_is_fetched_again_and_never_passed_through(
 
 
 @needs_passthrough
+def test_what_is_found_wrong_while_it_is_open_is_read_through_the_mount_by_who_opens_it_next(server, tmp_path):
+    path = bring(server)
+    wait_passing(server)
+    with opened(server) as before:
+        with path.open("r+b") as file:
+            file.seek(3 * MIB)
+            file.write(b"\xff\xfe")
+        with contextlib.closing(open_cache(tmp_path / "cache")) as other:
+            assert sum(bad for _, bad in other.verify()) == 1
+        server.wait_until(lambda _: server.call("cached_file", key="file") is None)
+        with opened(server) as descriptor:
+            assert is_version(descriptor, 1)
+            with (tmp_path / "copy").open("wb") as copy:
+                assert os.sendfile(copy.fileno(), descriptor, 0, SIZE) == SIZE
+            assert (tmp_path / "copy").read_bytes() == versioned(1, SIZE)
+        bring(server)  # what was wrong is written anew, into the same file
+        assert is_version(before, 1)
+
+
+@needs_passthrough
+def test_with_the_disk_in_trouble_who_opens_what_is_open_already_reads_through_the_mount(server):
+    bring(server)
+    wait_passing(server)
+    with opened(server) as before:
+        server.call("trouble")
+        server.expect_log("in trouble and left out")
+        with opened(server) as descriptor:
+            reads = server.counters()["reads"]
+            assert is_version(descriptor, 1)
+            assert server.counters()["reads"] > reads
+        assert is_version(before, 1)
+
+
+@needs_passthrough
 def test_what_is_taken_away_while_it_is_open_is_read_to_its_end_and_its_room_comes_back(start, small_disk):
     disk = small_disk("size=64m")
     empty = disk.used()

@@ -149,10 +149,15 @@ class DiskCache:
         entry = self._index.entry(digest)
         return entry is not None and entries.is_complete(entry)
 
-    def keep_open(self, digests: frozenset[int]) -> None:
-        """The files of these are open for longer and stay, as do no others that were named before; does not block."""
-        self._touched.update(digests ^ self.open_files.now)  # used when it is opened, and until it is closed
-        self.open_files.now = digests
+    def opened(self, digest: int) -> None:
+        """The file of this object is open for longer and stays; as often as `closed` is called; does not block."""
+        if self.open_files.opened(digest):
+            self._touched.add(digest)
+
+    def closed(self, digest: int) -> None:
+        """It need not stay any more: until now it was used; does not block."""
+        if self.open_files.closed(digest):
+            self._touched.add(digest)
 
     def pin(self, versions: Sequence[ObjectVersion]) -> None:
         """Keep what is here of `versions` until `clear`."""

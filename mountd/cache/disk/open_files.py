@@ -4,6 +4,8 @@ They stay: this process takes none of them away from the first moment on, the ot
 held, as what is being written is. A process that dies holds nothing any more.
 """
 
+import threading
+from collections import Counter
 from collections.abc import Container
 
 from mountd.cache.disk.changes import AnyChange, Hold, Release
@@ -13,13 +15,37 @@ from mountd.cache.disk.state import to_bytes
 class OpenFiles:
     """Those of one process.
 
-    Only `now` is used by two threads, and it is replaced, never changed.
+    To open and to close costs the same however many there are: it is done in the loop, by each `open` of a file. `now`
+    is for threads, and rare.
     """
 
     def __init__(self) -> None:
-        self.now: frozenset[int] = frozenset()
+        self._lock = threading.Lock()
+        """Held for as long as it takes to count, or to copy."""
+        self._counts: Counter[int] = Counter()
         self._known: frozenset[int] = frozenset()
         """Of which the journal says so."""
+
+    def opened(self, digest: int) -> bool:
+        """Count an object's file as open once more; return whether it was not before."""
+        with self._lock:
+            self._counts[digest] += 1
+            return self._counts[digest] == 1
+
+    def closed(self, digest: int) -> bool:
+        """Count it as open once less; return whether it is not any more."""
+        with self._lock:
+            self._counts[digest] -= 1
+            if self._counts[digest] > 0:
+                return False
+            del self._counts[digest]
+            return True
+
+    @property
+    def now(self) -> frozenset[int]:
+        """What is open."""
+        with self._lock:
+            return frozenset(self._counts)
 
     def news(self, owner: int, objects: Container[int]) -> list[AnyChange]:
         """Return what has to be said in the name of `owner`, of the `objects` that there are; it counts as said."""

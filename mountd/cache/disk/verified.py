@@ -9,7 +9,6 @@
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
@@ -48,11 +47,20 @@ class _Identity(NamedTuple):
 class VerifiedFile:
     """One file, as it was when it was looked at."""
 
-    def __init__(self, owner: "VerifiedFiles", digest: int, path: str, identity: _Identity) -> None:
+    def __init__(self, owner: "VerifiedFiles", cache: DiskCache, digest: int, identity: _Identity) -> None:
         self._owner = owner
+        self._cache = cache
         self._digest = digest
-        self._path = path
+        self._path = cache.layout.file(digest)
         self._identity = identity
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same file, as it was."""
+        return isinstance(other, VerifiedFile) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        """Return the same for equals."""
+        return hash(self._identity)
 
     def open(self) -> int:
         """Return a descriptor of it; blocks.
@@ -76,11 +84,11 @@ class VerifiedFile:
 
     def opened(self) -> None:
         """Keep it from eviction; as often as `closed` is called."""
-        self._owner.keep(self._digest, 1)
+        self._cache.opened(self._digest)
 
     def closed(self) -> None:
         """It need not be kept any more."""
-        self._owner.keep(self._digest, -1)
+        self._cache.closed(self._digest)
 
     def failed(self, error: Exception) -> None:
         """`open` raised `error`, or did not come back in time."""
@@ -104,7 +112,6 @@ class VerifiedFiles:
         self._looking: set[int] = set()
         """What waits to be looked at, or is."""
         self._queue, self._queued = trio.open_memory_channel[tuple[int, ObjectVersion]](MOST_WAITING)
-        self._open: Counter[int] = Counter()
         self.is_local = False
         """Opening a file waits for nobody but the disk."""
         self._errors = 0
@@ -125,7 +132,7 @@ class VerifiedFiles:
             return None
         identity = self._verified.get(digest)
         if identity is not None:
-            return VerifiedFile(self, digest, self._cache.layout.file(digest), identity)
+            return VerifiedFile(self, self._cache, digest, identity)
         if digest not in self._looking:
             try:
                 self._queue.send_nowait((digest, version))
@@ -148,13 +155,6 @@ class VerifiedFiles:
             if identity is not None:
                 self._verified[digest] = identity
                 self._thin_out()
-
-    def keep(self, digest: int, more: int) -> None:
-        """Count who has an object's file open."""
-        self._open[digest] += more
-        if self._open[digest] <= 0:
-            del self._open[digest]
-        self._cache.keep_open(frozenset(self._open))
 
     def forget(self, digest: int, error: Exception) -> None:
         """A file could not be opened."""

@@ -198,7 +198,7 @@ async def test_handles_of_one_inode_share_one_backing_until_the_last_release():
     session.whole[7] = Whole()
     found = [await session.handle(7) for _ in range(3)]
     assert {(flags, backing) for _, flags, backing in found} == {(protocol.FOPEN_PASSTHROUGH, 1)}
-    assert session.asked[7] == 1
+    assert session.ever == 1
     assert session.passthrough.count() == 3
     for number, _, _ in found[:2]:
         session.passthrough.end(number)
@@ -209,6 +209,20 @@ async def test_handles_of_one_inode_share_one_backing_until_the_last_release():
     await session.closed()
     assert session.registered == set()
     assert session.whole[7].kept == 0
+
+
+async def test_who_opens_what_is_not_known_to_be_right_any_more_reads_through_the_mount():
+    session = Session()
+    session.whole[7] = before = Whole()
+    await session.handle(7)
+    both = protocol.FOPEN_PASSTHROUGH | protocol.FOPEN_DIRECT_IO
+    del session.whole[7]
+    assert (await session.handle(7))[1:] == (both, 1)
+    session.whole[7] = Whole()  # another one, or the same after it changed
+    assert (await session.handle(7))[1:] == (both, 1)
+    session.whole[7] = before
+    assert (await session.handle(7))[1:] == (protocol.FOPEN_PASSTHROUGH, 1)
+    assert session.ever == 1
 
 
 async def test_two_opens_at_once_register_once():

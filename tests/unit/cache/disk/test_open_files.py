@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from mountd.cache.disk.open_files import OpenFiles
 from mountd.units import MIB
 from tests.support.disk_cache import files_of, open_cache, piece_of, version_of, whole
 
@@ -38,11 +39,11 @@ def holds(cache, version=OPEN):
 def test_the_process_that_has_it_open_does_not_evict_it(caches):
     cache = caches()
     cache.write([piece_of(OPEN)])
-    cache.keep_open(frozenset({cache.digest(OPEN)}))
+    cache.opened(cache.digest(OPEN))
     fill(cache)
     assert cache.evicted
     assert holds(cache)
-    cache.keep_open(frozenset())
+    cache.closed(cache.digest(OPEN))
     cache.write([piece_of(OTHERS[0])])  # closing it was its last use: others go first
     cache.maintain()
     fill(cache)
@@ -53,14 +54,14 @@ def test_the_process_that_has_it_open_does_not_evict_it(caches):
 def test_other_processes_spare_it_from_the_next_upkeep_on(caches):
     ours, theirs = caches(), caches()
     ours.write([piece_of(OPEN)])
-    ours.keep_open(frozenset({ours.digest(OPEN)}))
+    ours.opened(ours.digest(OPEN))
     ours.maintain()
     fill(theirs)
     assert theirs.evicted
     assert holds(ours)
     assert theirs.clear()
     assert holds(ours), "nor does `mountd cache clear` take it away"
-    ours.keep_open(frozenset())
+    ours.closed(ours.digest(OPEN))
     ours.maintain()
     assert theirs.clear() == 1
     assert not holds(ours)
@@ -69,7 +70,7 @@ def test_other_processes_spare_it_from_the_next_upkeep_on(caches):
 def test_one_who_dies_with_it_open_keeps_nothing(caches, tmp_path):
     dying = open_cache(tmp_path, size=CEILING)
     dying.write([piece_of(OPEN)])
-    dying.keep_open(frozenset({dying.digest(OPEN)}))
+    dying.opened(dying.digest(OPEN))
     dying.maintain()
     dying._index.abandon_process()
     cache = caches()
@@ -80,7 +81,7 @@ def test_one_who_dies_with_it_open_keeps_nothing(caches, tmp_path):
 def test_it_is_told_again_after_trouble_and_after_the_journal_was_lost(caches, tmp_path):
     ours, theirs = caches(), caches()
     ours.write([piece_of(OPEN)])
-    ours.keep_open(frozenset({ours.digest(OPEN)}))
+    ours.opened(ours.digest(OPEN))
     ours.maintain()
     ours.reopen()
     ours.maintain()
@@ -96,7 +97,7 @@ def test_it_is_told_again_after_trouble_and_after_the_journal_was_lost(caches, t
 def test_a_rewritten_journal_still_says_it(caches):
     ours, theirs = caches(), caches()
     ours.write([piece_of(OPEN)])
-    ours.keep_open(frozenset({ours.digest(OPEN)}))
+    ours.opened(ours.digest(OPEN))
     ours.maintain()
     ours._index._rewrite()
     third = caches()
@@ -108,11 +109,27 @@ def test_bytes_go_on_for_who_has_it_open_when_it_was_taken_away_before_anybody_w
     ours.write([piece_of(OPEN)])
     (path,) = files_of(tmp_path)
     with path.open("rb") as opened:
-        ours.keep_open(frozenset({ours.digest(OPEN)}))
+        ours.opened(ours.digest(OPEN))
         assert theirs.clear() == 1
         assert opened.read() == piece_of(OPEN).data
         assert not holds(ours)
         ours.write([piece_of(OPEN)])  # it comes back, and stays from now on
         ours.maintain()
         assert theirs.clear() == 0
-    ours.keep_open(frozenset())
+    ours.closed(ours.digest(OPEN))
+
+
+def test_neither_opening_nor_closing_copies_what_is_open(caches, monkeypatch):
+    cache = caches()
+
+    def copied(_):
+        pytest.fail("with ten thousand open, that takes milliseconds of the loop for each of them")
+
+    with monkeypatch.context() as patching:
+        patching.setattr(OpenFiles, "now", property(copied))
+        cache.opened(1)
+        cache.opened(1)
+        cache.opened(2)
+        cache.closed(1)
+        cache.closed(2)
+    assert cache.open_files.now == {1}

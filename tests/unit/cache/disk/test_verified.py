@@ -80,6 +80,19 @@ async def test_a_file_that_is_whole_is_looked_at_once_and_then_found(tmp_path):
         assert node.looks == 1
 
 
+async def test_two_that_were_found_are_equal_as_long_as_the_file_is_the_same(tmp_path):
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        before = await node.found()
+        assert node.files.find(FILE) == before
+        assert len({before, node.files.find(FILE)}) == 1
+        node.files.forget(node.cache.digest(FILE), FileNotFoundError())
+        assert await node.found() == before  # looked at once more
+        os.utime(node.path())
+        node.files.forget(node.cache.digest(FILE), FileNotFoundError())
+        assert await node.found() != before
+
+
 async def test_it_is_opened_without_a_thread_where_that_takes_no_disk(tmp_path):
     async with Node(tmp_path).running() as node:
         await node.bring()
