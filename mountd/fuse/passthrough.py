@@ -58,6 +58,8 @@ class PassthroughWish(NamedTuple):
     """How many file systems will lie upon each other with the session's: 1 or 2."""
     unless: str = ""
     """Why it cannot be used, for people; empty: try."""
+    give_up: Callable[[], None] = lambda: None
+    """Is told that it is not used: nobody need look at files any more."""
 
 
 class _Mode:
@@ -113,12 +115,21 @@ class Passthrough:
         backings: of the session.
         find: returns the file that holds all of an inode; None: it is to be opened through the page cache.
         stack_depth: how many file systems lie upon each other with this one, of which the kernel allows 2.
+        give_up: is told that `find` will not be called any more.
     """
 
-    def __init__(self, backings: Backings, find: Callable[[int], WholeFile | None], *, stack_depth: int) -> None:
+    def __init__(
+        self,
+        backings: Backings,
+        find: Callable[[int], WholeFile | None],
+        *,
+        stack_depth: int,
+        give_up: Callable[[], None] = lambda: None,
+    ) -> None:
         self._backings = backings
         self._find = find
         self._stack_depth = stack_depth
+        self._give_up = give_up
         self._modes: dict[int, _Mode] = {}
         self._handles: dict[int, tuple[_Mode, int]] = {}
         """Mode and flags of each open handle; with O_DIRECT `read` is to come here."""
@@ -143,8 +154,26 @@ class Passthrough:
         if offered & protocol.INIT_EXT and offered & protocol.PASSTHROUGH:
             self._off = None
             return protocol.INIT_EXT | protocol.PASSTHROUGH, self._stack_depth
-        self._off = "this kernel does not offer it; Linux 6.9 and newer do"
+        self._end("this kernel does not offer it; Linux 6.9 and newer do")
         return 0, 0
+
+    def try_out(self) -> None:
+        """Offer the kernel a file in memory once INIT is answered: who lacks the capability is told before all else."""
+        if self._off is not None:
+            return
+        try:
+            file = os.memfd_create("mountd passthrough")
+        except OSError:  # no descriptor is left, say
+            return
+        try:
+            backing = self._backings.open(file)
+        except BackingRefusedError as error:
+            self._refused(error)
+        else:
+            with suppress(OSError):  # the session is over
+                self._backings.close(backing)
+        finally:
+            os.close(file)
 
     def begin(self, node: int, number: int, flags: int) -> bytes | None:
         """Count a handle and return what its OPEN is answered; None: that is being found out."""
@@ -228,12 +257,15 @@ class Passthrough:
     def _refused(self, error: BackingRefusedError) -> None:
         if error.errno in NOT_AT_ALL:
             hint = NOT_AT_ALL[error.errno]
-            why = f"{error.strerror}; {hint}" if hint else str(error.strerror)
             if self._off is None:
-                log.warning("passthrough is not used", why=why)
-            self._off = why
+                self._end(f"{error.strerror}; {hint}" if hint else str(error.strerror))
         else:  # such as ENOMEM
             log.warning("a file is read through the page cache", why=str(error))
+
+    def _end(self, why: str) -> None:
+        self._off = why
+        log.warning("passthrough is not used", why=why)
+        self._give_up()
 
     def _answer(self, mode: _Mode, number: int, flags: int) -> bytes:
         if not mode.backing:

@@ -159,11 +159,12 @@ class Session:
             pyfuse3.close(unmount=not failed and (self._mounted is None or self._is_mounted()))
 
     def _engine(self, descriptors: set[int]) -> Engine:
+        wish = self._wish
         if self._direct and len(descriptors) == 1:
             descriptor = descriptors.pop()
-            if self._wish is not None and not self._wish.unless:
+            if wish is not None and not wish.unless:
                 self._passthrough = Passthrough(
-                    Backings(descriptor), self._wish.find, stack_depth=self._wish.stack_depth
+                    Backings(descriptor), wish.find, stack_depth=wish.stack_depth, give_up=wish.give_up
                 )
             return DirectEngine(
                 descriptor,
@@ -176,10 +177,14 @@ class Session:
             )
         if self._direct:
             log.warning("libfuse answers requests", reason=f"{len(descriptors)} descriptors of /dev/fuse")
+        if wish is not None:
+            wish.give_up()
         return LibfuseEngine(descriptors, self._operations)
 
     async def _tune(self, engine: Engine, started: Callable[[], None]) -> None:
         await engine.initialised.wait()  # the kernel sets its limits anew when INIT is answered
+        if self._passthrough is not None:
+            self._passthrough.try_out()
         self._tuned = tune(self._mounted, background_set=isinstance(engine, DirectEngine))
         for setting, outcome in self.tuning.items():
             log.info("kernel setting", setting=setting, outcome=outcome)

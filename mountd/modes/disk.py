@@ -26,7 +26,7 @@ from mountd.stores.base import Store
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.single import SingleObjectStore
 from mountd.units import MIB, format_size
-from mountd.vfs.whole_files import WholeFile
+from mountd.vfs.whole_files import WholeInodes
 
 DRAIN_S = 3.0
 """How long the end of a mount waits for bytes on their way to the disk."""
@@ -92,11 +92,12 @@ class MountDisk:
         if self.whole_files is not None:
             nursery.start_soon(self.whole_files.run)
 
-    def passthrough(self, find: Callable[[int], WholeFile | None]) -> PassthroughWish | None:
-        """Return how the kernel is to read the files that `find` finds; None: nobody asked for it."""
+    def passthrough(self, inodes: WholeInodes) -> PassthroughWish | None:
+        """Return how the kernel is to read those of `inodes` that it may; None: nobody asked for it."""
         if not self._options.passthrough:
             return None
-        return PassthroughWish(find, self._stack_depth, "there is no disk cache" if self.whole_files is None else "")
+        unless = "there is no disk cache" if self.whole_files is None else ""
+        return PassthroughWish(inodes.find, self._stack_depth, unless, inodes.give_up)
 
     def prefetch(self, patterns: list[str], *, pinned: bool, ticket: str) -> None:
         """Bring to disk what `patterns` name; the statistics say, by `ticket`, how far it is."""

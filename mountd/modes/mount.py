@@ -153,7 +153,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
                 source=location.source,
                 allow_other=options.allow_other,
                 direct=options.fuse_engine == "direct",
-                passthrough=disk.passthrough(whole.find),
+                passthrough=disk.passthrough(whole),
             )
             single_file = listing.single_file if listing else None
             if isinstance(store, SingleObjectStore):

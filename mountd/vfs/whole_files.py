@@ -69,6 +69,10 @@ class WholeInodes:
             return None
         return self._files.find(ObjectVersion(node.key, node.etag, node.size))
 
+    def give_up(self) -> None:
+        """The kernel will read none of them: leave them alone, and bring first bytes at each open."""
+        self._files = None
+
     def holds(self, ino: int) -> bool:
         """Whether `find` finds one."""
         return self.find(ino) is not None

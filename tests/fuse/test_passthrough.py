@@ -440,6 +440,7 @@ def test_libfuse_cannot_do_it_and_says_so(start):
     assert server.call("tuning")["passthrough"] == "off: libfuse answers requests"
     bring(server)
     assert is_read(server)
+    assert server.call("waiting_for_looks") == 0, "nobody would have anything of it"
 
 
 def test_it_is_not_asked_for_by_itself(serve, tmp_path):

@@ -146,7 +146,7 @@ class Server:
         wish = None
         if options.get("passthrough"):
             depth = options.get("stack_depth", 2 if is_overlay(options["cache_dir"]) else 1)
-            wish = PassthroughWish(whole.find, depth)
+            wish = PassthroughWish(whole.find, depth, give_up=whole.give_up)
         self.session = Session(
             self.filesystem,
             Ownership(uid, gid, options.get("file_mode", 0o644), options.get("dir_mode", 0o755)),
@@ -275,6 +275,10 @@ class Server:
     def do_looked_at(self):
         """Return how many files were looked at and found right."""
         return len(self.whole_files._verified)
+
+    def do_waiting_for_looks(self):
+        """Return how many files are to be looked at, were or are."""
+        return len(self.whole_files._looking) + len(self.whole_files._verified)
 
     def do_told_open(self):
         """Return how many files the other processes know to be open here."""

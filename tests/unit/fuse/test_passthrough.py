@@ -62,12 +62,16 @@ class Session:
         self.counted = {}
         """By inode: the backing that is open, 0 for the page cache, as often as it is open."""
         self.next_handle = 0
-        self.passthrough = Passthrough(self, self.find, stack_depth=stack_depth)
+        self.given_up = 0
+        self.passthrough = Passthrough(self, self.find, stack_depth=stack_depth, give_up=self.give_up)
         assert self.passthrough.wanted(OFFER) == (protocol.INIT_EXT | protocol.PASSTHROUGH, stack_depth)
 
     def find(self, node):
         self.asked[node] += 1
         return self.whole.get(node)
+
+    def give_up(self):
+        self.given_up += 1
 
     # ---- ioctls, in threads
 
@@ -294,6 +298,7 @@ async def test_a_refusal_that_every_file_would_meet_ends_it(refusal, in_memory):
     assert session.asked == {7: 1}
     assert session.whole[7].kept == 0
     assert session.whole[7].failures == []
+    assert session.given_up == 1
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -306,6 +311,7 @@ async def test_another_refusal_is_of_one_file(in_memory):
     session.error = None
     assert (await session.handle(8))[2] == 1
     assert session.passthrough.describe() == "on"
+    assert session.given_up == 0
 
 
 async def test_a_file_that_cannot_be_opened_is_read_through_the_page_cache():
@@ -357,10 +363,42 @@ async def test_an_open_that_is_cancelled_leaves_nothing_behind():
 
 @pytest.mark.parametrize("offered", [0, protocol.INIT_EXT, protocol.PASSTHROUGH, protocol.ASYNC_READ])
 async def test_it_is_not_asked_for_where_it_is_not_offered(offered):
-    passthrough = Passthrough(None, lambda _: Whole(), stack_depth=1)
+    given_up = []
+    passthrough = Passthrough(None, lambda _: Whole(), stack_depth=1, give_up=lambda: given_up.append(True))
     assert passthrough.wanted(offered) == (0, 0)
     assert "6.9" in passthrough.describe()
     assert passthrough.begin(7, 1, 0) == protocol.OPEN_OUT.pack(1, protocol.FOPEN_KEEP_CACHE)
+    passthrough.try_out()  # asks nothing
+    assert given_up == [True]
+
+
+async def test_once_init_is_answered_it_is_tried_out_and_nothing_stays_registered():
+    session = Session()
+    session.passthrough.try_out()
+    assert session.ever == 1
+    assert session.registered == set()
+    assert session.passthrough.describe() == "on"
+
+
+async def test_who_lacks_the_capability_is_told_before_a_file_is_looked_at():
+    session = Session()
+    session.error = errno.EPERM
+    session.passthrough.try_out()
+    assert session.passthrough.describe() == "off: Operation not permitted; it takes the capability SYS_ADMIN"
+    assert session.given_up == 1
+    assert (await session.handle(7))[2] == 0
+    assert session.asked == {}
+
+
+async def test_without_a_descriptor_for_it_nothing_is_tried_out(monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EMFILE, "injected")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    session = Session()
+    session.passthrough.try_out()
+    assert session.ever == 0
+    assert session.passthrough.describe() == "on"
 
 
 async def test_before_init_it_is_off():
