@@ -2,6 +2,7 @@
 
 - Whoever asks for a version waits for nothing: a file that was not looked at yet is none, and is looked at from then
   on, one file after the other, in the background, while readers come first.
+- It is looked at as the disk has it: what is only right in memory would be passed through until memory is short.
 - What was found is bound to the file as it was, by inode and time of change: another file under the name of a version
   (it was evicted and came back) counts as not looked at, also where this process has not heard of it yet.
 - After trouble with the disk nothing that was found before counts.
@@ -148,6 +149,8 @@ class VerifiedFiles:
         async for digest, version in self._queued:
             try:
                 identity = await self._look_at(digest, version)
+            except FileNotFoundError:  # evicted meanwhile
+                identity = None
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
                 self._tier.report(error)
                 identity = None
@@ -165,12 +168,16 @@ class VerifiedFiles:
     # ---- inside
 
     async def _look_at(self, digest: int, version: ObjectVersion) -> _Identity | None:
-        """Return what a file is, if all of its bytes are those that were written."""
+        """Return what a file is, if all of its bytes are those that were written, read from the disk."""
         errors = self._tier.counters.errors
         path = self._cache.layout.file(digest)
         before = await self._call(_identity_at, path)
         if before is None or before.size != version.size:
             return None
+        for start in range(0, version.size, STEP):
+            await self._tier.give_way()
+            await self._call(files.write_back, path, start, min(version.size, start + STEP))
+        await self._call(files.leave_memory, path)
         for start in range(0, version.size, STEP):
             await self._tier.give_way()
             if not await self._call(self._is_right, version, start, min(version.size, start + STEP)):

@@ -1,6 +1,7 @@
 """Files of the disk cache that the kernel may read itself: whole, looked at once, and the same ever since."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import threading
@@ -9,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from mountd.cache.disk import files
 from mountd.cache.disk import verified as module
 from mountd.cache.disk.verified import VerifiedFiles
 from mountd.units import MIB, ByteRange
@@ -132,7 +134,7 @@ async def test_readers_come_between_two_steps(tmp_path, monkeypatch):
         node.tier.give_way = give_way
         await node.bring()
         await node.found()
-        assert ways == [0, 1, 2, 3]
+        assert ways == [0] * 4 + [0, 1, 2, 3], "while it is written, and while it is read"
 
 
 async def test_what_is_not_whole_is_not_looked_at(tmp_path):
@@ -250,6 +252,44 @@ async def test_a_disk_that_fails_meanwhile_is_in_trouble(tmp_path):
         await node.looked()
         assert node.tier.counters.errors == 1
         assert node.files._verified == {}
+
+
+async def test_a_disk_that_does_not_take_the_bytes_is_in_trouble(tmp_path, monkeypatch):
+    def fail(*_):
+        ctypes.set_errno(errno.EIO)
+        return -1
+
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        monkeypatch.setattr(files, "_sync_file_range", fail)
+        assert node.files.find(FILE) is None
+        await node.looked()
+        assert node.tier.counters.errors == 1
+        assert node.files._verified == {}
+
+
+async def test_a_file_system_that_writes_no_part_of_a_file_is_taken_as_it_is(tmp_path, monkeypatch):
+    def fail(*_):
+        ctypes.set_errno(errno.EINVAL)
+        return -1
+
+    monkeypatch.setattr(files, "_sync_file_range", fail)
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        await node.found()
+
+
+async def test_a_file_that_goes_while_it_is_looked_at_is_no_trouble(tmp_path, monkeypatch):
+    def gone(path, *_):
+        raise FileNotFoundError(errno.ENOENT, "injected", path)
+
+    monkeypatch.setattr(files, "write_back", gone)
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        assert node.files.find(FILE) is None
+        await node.looked()
+        assert node.files._verified == {}
+        assert node.tier.counters.errors == 0
 
 
 async def test_a_disk_that_hangs_is_in_trouble_and_another_file_is_looked_at_later(tmp_path, monkeypatch):
