@@ -70,18 +70,17 @@ class VerifiedFile:
             FileNotFoundError: it is gone, or not the same any more.
         """
         descriptor = files.open_to_read(self._path)
-        if _identity(os.fstat(descriptor)) == self._identity:
+        if self._keeps(descriptor):
             return descriptor
-        os.close(descriptor)
         raise FileNotFoundError(f"{self._path}: is another file than was looked at")
 
     def open_now(self) -> int | None:
         """Return a descriptor of it if that takes no disk; None: `open` knows more; does not block."""
         descriptor = open_now(self._path) if self._owner.is_local else None
-        if descriptor is None or _identity(os.fstat(descriptor)) == self._identity:
-            return descriptor
-        os.close(descriptor)
-        return None  # `open` will say why
+        with suppress(OSError):  # `open` will say why
+            if descriptor is not None and self._keeps(descriptor):
+                return descriptor
+        return None
 
     def opened(self) -> None:
         """Keep it from eviction; as often as `closed` is called."""
@@ -94,6 +93,16 @@ class VerifiedFile:
     def failed(self, error: Exception) -> None:
         """`open` raised `error`, or did not come back in time."""
         self._owner.forget(self._digest, error)
+
+    def _keeps(self, descriptor: int) -> bool:
+        """Whether it is what was looked at; closed if not, or if that cannot be told."""
+        same = False
+        try:
+            same = _identity(os.fstat(descriptor)) == self._identity
+        finally:
+            if not same:
+                os.close(descriptor)
+        return same
 
 
 class VerifiedFiles:
@@ -144,7 +153,7 @@ class VerifiedFiles:
 
     async def run(self) -> None:
         """Look at files, until cancelled."""
-        with suppress(OSError, trio.TooSlowError):
+        with suppress(OSError, trio.TooSlowError, RuntimeError):  # the last: no thread to be had
             self.is_local = await self._call(is_local, str(self._cache.layout.objects))
         async for digest, version in self._queued:
             try:

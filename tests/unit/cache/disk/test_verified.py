@@ -110,6 +110,48 @@ async def test_it_is_opened_without_a_thread_where_that_takes_no_disk(tmp_path):
         assert (await node.found()).open_now() is None
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_disk_that_fails_when_it_is_opened_keeps_no_descriptor(tmp_path, monkeypatch, at_once):
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        file = await node.found()
+        node.files.is_local = True
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+
+        def fail(_):
+            raise OSError(errno.EIO, "injected")
+
+        with monkeypatch.context() as patching:
+            patching.setattr(module, "_identity", fail)
+            patching.setattr(module, "open_now", lambda _: writing)
+            patching.setattr(files, "open_to_read", lambda _: writing)
+            if at_once:
+                assert file.open_now() is None
+            else:
+                with pytest.raises(OSError, match="injected"):
+                    file.open()
+        assert os.read(reading, 1) == b"", "the other end is closed"
+        os.close(reading)
+
+
+async def test_without_a_thread_to_be_had_the_mount_goes_on(tmp_path, monkeypatch):
+    async with Node(tmp_path).running() as node:
+        run = node.files._lane.run
+
+        async def refuse(function, *args):
+            if function is module.is_local:
+                raise RuntimeError("can't start new thread")
+            return await run(function, *args)
+
+        monkeypatch.setattr(node.files._lane, "run", refuse)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.files.run)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert not node.files.is_local
+
+
 async def test_nobody_waits_and_all_who_ask_share_one_look(tmp_path):
     async with Node(tmp_path).running() as node:
         await node.bring()
