@@ -7,6 +7,7 @@ import mmap
 import os
 import random
 import re
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -301,6 +302,41 @@ def test_a_byte_that_the_disk_changed_is_fetched_again_and_never_passed_through(
     server.wait_until(lambda counters: is_read(server) and counters["corrupt"] > before)
     bring(server)
     server.wait_until(is_mended)
+
+
+@needs_passthrough
+def test_what_is_right_in_memory_only_is_not_passed_through(start, tmp_path):
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(100 * MIB)
+    disk.mkdir()
+    made = [["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(disk)]]
+    if shutil.which("mkfs.ext4") is None or any(subprocess.run(step, check=False).returncode for step in made):
+        pytest.skip("no ext4 here")
+    try:
+        server = start(cache_dir=disk / "cache")
+        server.expect_log("do not match their checksum")
+        path = bring(server)
+        os.sync()
+        with image.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+            content[content.find(versioned(1, SIZE)[3 * MIB : 3 * MIB + 4096])] ^= 1  # below the file system
+        server.wait_until(lambda counters: is_read(server) and counters["corrupt"] == 1)
+        bring(server)
+        wait_passing(server)
+        with opened(server) as descriptor:
+            drop_pages(path)
+            assert is_version(descriptor, 1)
+        server.unmount()
+        server.wait()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def drop_pages(path):
+    """Have the kernel forget what it holds of a file in memory."""
+    os.sync()
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @needs_passthrough

@@ -4,6 +4,7 @@ Only regular files are read and written, and no link is followed: whatever else 
 which would keep its opener waiting for ever) is a file that is lost, and makes way for the next one.
 """
 
+import ctypes
 import errno
 import os
 import stat
@@ -17,6 +18,11 @@ from mountd.cache.disk.layout import Layout, remove
 from mountd.units import ByteRange
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_sync_file_range = ctypes.CDLL(None, use_errno=True).sync_file_range
+_sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+_WRITE_AND_WAIT = 1 | 2 | 4
+_CANNOT = frozenset({errno.EINVAL, errno.ENOSYS, errno.ESPIPE, errno.EPERM})
+"""What a file system, kernel or sandbox says that does not know how to write a part of a file."""
 _NO_FILE = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENOTDIR, errno.EACCES})
 """What opening says of a link, a socket or FIFO, a directory, a place below a file, a file that may not be opened."""
 
@@ -99,6 +105,36 @@ def checked(held: Held, data: memoryview) -> memoryview:
         if run.stop > start + data.nbytes or checksum(data[run.start - start : run.stop - start]) != run.checksum:
             raise BadRunError(run)
     return data[held.wanted.start - start : held.wanted.stop - start]
+
+
+def write_back(path: str, start: int, stop: int) -> None:
+    """Have the bytes [start, stop) of a file written to its disk; some file systems do nothing, such as overlayfs.
+
+    Raises:
+        FileNotFoundError: there is none, or something else.
+        OSError: the disk did not take them.
+    """
+    descriptor = open_to_read(path)
+    try:
+        if _sync_file_range(descriptor, start, stop - start, _WRITE_AND_WAIT) != 0:
+            number = ctypes.get_errno()
+            if number not in _CANNOT:
+                raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(descriptor)
+
+
+def leave_memory(path: str) -> None:
+    """Have memory forget what the disk holds of a file, all at once: the kernel forgets no part of a large page.
+
+    Raises:
+        FileNotFoundError: there is none, or something else.
+    """
+    descriptor = open_to_read(path)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
 
 
 def open_to_read(path: str) -> int:

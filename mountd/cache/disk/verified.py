@@ -2,6 +2,7 @@
 
 - Whoever asks for a version waits for nothing: a file that was not looked at yet is none, and is looked at from then
   on, one file after the other, in the background, while readers come first.
+- It is looked at as the disk has it: what is only right in memory would be passed through until memory is short.
 - What was found is bound to the file as it was, by inode and time of change: another file under the name of a version
   (it was evicted and came back) counts as not looked at, also where this process has not heard of it yet.
 - After trouble with the disk nothing that was found before counts.
@@ -69,18 +70,17 @@ class VerifiedFile:
             FileNotFoundError: it is gone, or not the same any more.
         """
         descriptor = files.open_to_read(self._path)
-        if _identity(os.fstat(descriptor)) == self._identity:
+        if self._keeps(descriptor):
             return descriptor
-        os.close(descriptor)
         raise FileNotFoundError(f"{self._path}: is another file than was looked at")
 
     def open_now(self) -> int | None:
         """Return a descriptor of it if that takes no disk; None: `open` knows more; does not block."""
         descriptor = open_now(self._path) if self._owner.is_local else None
-        if descriptor is None or _identity(os.fstat(descriptor)) == self._identity:
-            return descriptor
-        os.close(descriptor)
-        return None  # `open` will say why
+        with suppress(OSError):  # `open` will say why
+            if descriptor is not None and self._keeps(descriptor):
+                return descriptor
+        return None
 
     def opened(self) -> None:
         """Keep it from eviction; as often as `closed` is called."""
@@ -93,6 +93,16 @@ class VerifiedFile:
     def failed(self, error: Exception) -> None:
         """`open` raised `error`, or did not come back in time."""
         self._owner.forget(self._digest, error)
+
+    def _keeps(self, descriptor: int) -> bool:
+        """Whether it is what was looked at; closed if not, or if that cannot be told."""
+        same = False
+        try:
+            same = _identity(os.fstat(descriptor)) == self._identity
+        finally:
+            if not same:
+                os.close(descriptor)
+        return same
 
 
 class VerifiedFiles:
@@ -143,11 +153,13 @@ class VerifiedFiles:
 
     async def run(self) -> None:
         """Look at files, until cancelled."""
-        with suppress(OSError, trio.TooSlowError):
+        with suppress(OSError, trio.TooSlowError, RuntimeError):  # the last: no thread to be had
             self.is_local = await self._call(is_local, str(self._cache.layout.objects))
         async for digest, version in self._queued:
             try:
                 identity = await self._look_at(digest, version)
+            except FileNotFoundError:  # evicted meanwhile
+                identity = None
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
                 self._tier.report(error)
                 identity = None
@@ -165,12 +177,16 @@ class VerifiedFiles:
     # ---- inside
 
     async def _look_at(self, digest: int, version: ObjectVersion) -> _Identity | None:
-        """Return what a file is, if all of its bytes are those that were written."""
+        """Return what a file is, if all of its bytes are those that were written, read from the disk."""
         errors = self._tier.counters.errors
         path = self._cache.layout.file(digest)
         before = await self._call(_identity_at, path)
         if before is None or before.size != version.size:
             return None
+        for start in range(0, version.size, STEP):
+            await self._tier.give_way()
+            await self._call(files.write_back, path, start, min(version.size, start + STEP))
+        await self._call(files.leave_memory, path)
         for start in range(0, version.size, STEP):
             await self._tier.give_way()
             if not await self._call(self._is_right, version, start, min(version.size, start + STEP)):

@@ -1,6 +1,7 @@
 """Files of the disk cache that the kernel may read itself: whole, looked at once, and the same ever since."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import threading
@@ -9,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from mountd.cache.disk import files
 from mountd.cache.disk import verified as module
 from mountd.cache.disk.verified import VerifiedFiles
 from mountd.units import MIB, ByteRange
@@ -108,6 +110,48 @@ async def test_it_is_opened_without_a_thread_where_that_takes_no_disk(tmp_path):
         assert (await node.found()).open_now() is None
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_disk_that_fails_when_it_is_opened_keeps_no_descriptor(tmp_path, monkeypatch, at_once):
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        file = await node.found()
+        node.files.is_local = True
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+
+        def fail(_):
+            raise OSError(errno.EIO, "injected")
+
+        with monkeypatch.context() as patching:
+            patching.setattr(module, "_identity", fail)
+            patching.setattr(module, "open_now", lambda _: writing)
+            patching.setattr(files, "open_to_read", lambda _: writing)
+            if at_once:
+                assert file.open_now() is None
+            else:
+                with pytest.raises(OSError, match="injected"):
+                    file.open()
+        assert os.read(reading, 1) == b"", "the other end is closed"
+        os.close(reading)
+
+
+async def test_without_a_thread_to_be_had_the_mount_goes_on(tmp_path, monkeypatch):
+    async with Node(tmp_path).running() as node:
+        run = node.files._lane.run
+
+        async def refuse(function, *args):
+            if function is module.is_local:
+                raise RuntimeError("can't start new thread")
+            return await run(function, *args)
+
+        monkeypatch.setattr(node.files._lane, "run", refuse)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.files.run)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert not node.files.is_local
+
+
 async def test_nobody_waits_and_all_who_ask_share_one_look(tmp_path):
     async with Node(tmp_path).running() as node:
         await node.bring()
@@ -132,7 +176,7 @@ async def test_readers_come_between_two_steps(tmp_path, monkeypatch):
         node.tier.give_way = give_way
         await node.bring()
         await node.found()
-        assert ways == [0, 1, 2, 3]
+        assert ways == [0] * 4 + [0, 1, 2, 3], "while it is written, and while it is read"
 
 
 async def test_what_is_not_whole_is_not_looked_at(tmp_path):
@@ -250,6 +294,44 @@ async def test_a_disk_that_fails_meanwhile_is_in_trouble(tmp_path):
         await node.looked()
         assert node.tier.counters.errors == 1
         assert node.files._verified == {}
+
+
+async def test_a_disk_that_does_not_take_the_bytes_is_in_trouble(tmp_path, monkeypatch):
+    def fail(*_):
+        ctypes.set_errno(errno.EIO)
+        return -1
+
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        monkeypatch.setattr(files, "_sync_file_range", fail)
+        assert node.files.find(FILE) is None
+        await node.looked()
+        assert node.tier.counters.errors == 1
+        assert node.files._verified == {}
+
+
+async def test_a_file_system_that_writes_no_part_of_a_file_is_taken_as_it_is(tmp_path, monkeypatch):
+    def fail(*_):
+        ctypes.set_errno(errno.EINVAL)
+        return -1
+
+    monkeypatch.setattr(files, "_sync_file_range", fail)
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        await node.found()
+
+
+async def test_a_file_that_goes_while_it_is_looked_at_is_no_trouble(tmp_path, monkeypatch):
+    def gone(path, *_):
+        raise FileNotFoundError(errno.ENOENT, "injected", path)
+
+    monkeypatch.setattr(files, "write_back", gone)
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        assert node.files.find(FILE) is None
+        await node.looked()
+        assert node.files._verified == {}
+        assert node.tier.counters.errors == 0
 
 
 async def test_a_disk_that_hangs_is_in_trouble_and_another_file_is_looked_at_later(tmp_path, monkeypatch):
