@@ -353,16 +353,34 @@ def test_a_read_that_waits_while_its_object_is_replaced(serve):
         os.close(fd)
 
 
+OTHERS = [f"other{number}" for number in range(48)]
+
+
+def start_with_others(serve):
+    server = start(serve, 256 * KIB, ttl_s=60.0)
+    server.set_many(OTHERS, bytes(256 * KIB))
+    return server
+
+
+def read_end(opened, want):
+    """Read the last bytes and nothing else: the kernel is not to read ahead."""
+    os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+    assert os.pread(opened.fileno(), 1000, len(want) - 1000) == want[-1000:]
+
+
+def read_others(server):
+    """Read more than is kept of what was delivered."""
+    for other in OTHERS:
+        (server.path / other).read_bytes()
+
+
 def test_what_open_fetched_stays_until_all_of_it_was_read(serve):
     """The end of a small file is read first, as of a zip or a Parquet file; then others, until its turn has passed."""
-    server = start(serve, 256 * KIB, ttl_s=60.0)
-    server.set_many([f"other{number}" for number in range(48)], bytes(256 * KIB))
+    server = start_with_others(serve)
     want = versioned(1, 256 * KIB)
     with (server.path / "file").open("rb", buffering=0) as opened:
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-        assert os.pread(opened.fileno(), 1000, 256 * KIB - 1000) == want[-1000:]
-        for number in range(48):
-            (server.path / f"other{number}").read_bytes()
+        read_end(opened, want)
+        read_others(server)
         with server.store_calls() as made:
             assert os.pread(opened.fileno(), 4 * KIB, 64 * KIB) == want[64 * KIB : 68 * KIB]
         assert made == {}
@@ -372,14 +390,11 @@ def test_what_open_fetched_stays_until_all_of_it_was_read(serve):
 
 def test_another_open_of_a_file_of_which_only_the_end_was_read(serve):
     """Its first bytes were not delivered, though its last ones were: this open has to bring them too."""
-    server = start(serve, 256 * KIB, ttl_s=60.0)
-    server.set_many([f"other{number}" for number in range(48)], bytes(256 * KIB))
+    server = start_with_others(serve)
     want = versioned(1, 256 * KIB)
     with (server.path / "file").open("rb", buffering=0) as opened:
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-        assert os.pread(opened.fileno(), 1000, 256 * KIB - 1000) == want[-1000:]
-    for number in range(48):
-        (server.path / f"other{number}").read_bytes()
+        read_end(opened, want)
+    read_others(server)
     with (server.path / "file").open("rb", buffering=0) as opened:
         server.set_version("file", 2, 256 * KIB)
         assert os.pread(opened.fileno(), 256 * KIB, 0) == want

@@ -10,6 +10,7 @@ from mountd.stores.base import Chunk, Missed
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.memory import MemoryStore
 from mountd.units import ETag
+from tests.support.failing_store import failing
 from tests.support.quick_store import QuickStore
 
 POLICY = RetryPolicy(deadline_s=60, first_pause_s=1, longest_pause_s=8)
@@ -20,17 +21,6 @@ def inner():
     store = MemoryStore()
     store.set("a", b"0123456789")
     return store
-
-
-def failing(inner, *errors):
-    """Make the next calls of `inner` fail with `errors`."""
-    pending = list(errors)
-
-    async def fail(method, key):
-        if pending:
-            raise pending.pop(0)
-
-    inner.on_call = fail
 
 
 class Begun:

@@ -21,6 +21,7 @@ from mountd.stores.base import Chunk
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.memory import MemoryStore
 from mountd.units import ETag
+from tests.support.failing_store import failing
 
 POLICY = RetryPolicy(deadline_s=60, first_pause_s=1, longest_pause_s=8)
 
@@ -35,17 +36,6 @@ def inner():
 @pytest.fixture
 def store(inner):
     return GuardedStore(inner, POLICY)
-
-
-def failing(inner, *errors):
-    """Make the next calls of `inner` fail with `errors`."""
-    pending = list(errors)
-
-    async def fail(method, key):
-        if pending:
-            raise pending.pop(0)
-
-    inner.on_call = fail
 
 
 CALLS = {
