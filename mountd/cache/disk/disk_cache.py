@@ -88,10 +88,10 @@ class DiskCache:
         """Whether the bytes of `wanted` are here, as far as this process knows; does not block."""
         return self.find(version, wanted) is not None
 
-    def read(self, held: Held) -> memoryview | None:
-        """Return the bytes of `held.wanted`; None: they are not here any more."""
+    def read(self, held: Held, descriptor: int | None = None) -> memoryview | None:
+        """Return the bytes of `held.wanted`, through `descriptor` if it is given; None: they are not here any more."""
         try:
-            data = files.read(held)
+            data = files.read(held) if descriptor is None else files.read_from(descriptor, held)
         except FileNotFoundError:  # evicted meanwhile, or lost
             self._bad.append((held.digest, None))
             return None

@@ -89,9 +89,14 @@ def read(held: Held) -> memoryview:
     """
     descriptor = open_to_read(held.path)
     try:
-        return memoryview(_read(descriptor, *held.whole))
+        return read_from(descriptor, held)
     finally:
         os.close(descriptor)
+
+
+def read_from(descriptor: int, held: Held) -> memoryview:
+    """Return the same, out of a file that is open."""
+    return memoryview(_read(descriptor, *held.whole))
 
 
 def checked(held: Held, data: memoryview) -> memoryview:
@@ -107,34 +112,21 @@ def checked(held: Held, data: memoryview) -> memoryview:
     return data[held.wanted.start - start : held.wanted.stop - start]
 
 
-def write_back(path: str, start: int, stop: int) -> None:
+def write_back(descriptor: int, start: int, stop: int) -> None:
     """Have the bytes [start, stop) of a file written to its disk; some file systems do nothing, such as overlayfs.
 
     Raises:
-        FileNotFoundError: there is none, or something else.
         OSError: the disk did not take them.
     """
-    descriptor = open_to_read(path)
-    try:
-        if _sync_file_range(descriptor, start, stop - start, _WRITE_AND_WAIT) != 0:
-            number = ctypes.get_errno()
-            if number not in _CANNOT:
-                raise OSError(number, os.strerror(number), path)
-    finally:
-        os.close(descriptor)
+    if _sync_file_range(descriptor, start, stop - start, _WRITE_AND_WAIT) != 0:
+        number = ctypes.get_errno()
+        if number not in _CANNOT:
+            raise OSError(number, os.strerror(number))
 
 
-def leave_memory(path: str) -> None:
-    """Have memory forget what the disk holds of a file, all at once: the kernel forgets no part of a large page.
-
-    Raises:
-        FileNotFoundError: there is none, or something else.
-    """
-    descriptor = open_to_read(path)
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
+def leave_memory(descriptor: int) -> None:
+    """Have memory forget what the disk holds of a file, all at once: the kernel forgets no part of a large page."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def open_to_read(path: str) -> int:

@@ -180,29 +180,43 @@ class VerifiedFiles:
         """Return what a file is, if all of its bytes are those that were written, read from the disk."""
         errors = self._tier.counters.errors
         path = self._cache.layout.file(digest)
-        before = await self._call(_identity_at, path)
-        if before is None or before.size != version.size:
-            return None
-        for start in range(0, version.size, STEP):
-            await self._tier.give_way()
-            await self._call(files.write_back, path, start, min(version.size, start + STEP))
-        await self._call(files.leave_memory, path)
-        for start in range(0, version.size, STEP):
-            await self._tier.give_way()
-            if not await self._call(self._is_right, version, start, min(version.size, start + STEP)):
+        opened: list[int] = []
+        try:
+            before = await self._call(_open, path, opened)
+            # Through one descriptor from its first byte to its last: the pages that the kernel makes of what it reads
+            # ahead grow with each read, and readers copy from large ones (256 instead of 4) a sixth faster.
+            (descriptor,) = opened
+            if before.size != version.size:
                 return None
-        after = await self._call(_identity_at, path)
-        return after if after == before and self._tier.counters.errors == errors else None
+            for start in range(0, version.size, STEP):
+                await self._tier.give_way()
+                await self._call(files.write_back, descriptor, start, min(version.size, start + STEP))
+            await self._call(files.leave_memory, descriptor)
+            for start in range(0, version.size, STEP):
+                await self._tier.give_way()
+                if not await self._call(self._is_right, descriptor, version, start, min(version.size, start + STEP)):
+                    return None
+            after = await self._call(_identity_at, path)
+            return after if after == before and self._tier.counters.errors == errors else None
+        finally:
+            self._close(opened)
+
+    def _close(self, opened: list[int]) -> None:
+        """Have the descriptors of a list closed after whatever the lane's thread may still do with them."""
+        try:
+            self._lane.post(_close_all, opened)
+        except RuntimeError:  # no thread to be had, so none has them
+            _close_all(opened)
 
     async def _call(self, function: Callable[..., T], *args: object) -> T:
         with trio.fail_after(STEP_S):
             return await self._lane.run(function, *args)
 
-    def _is_right(self, version: ObjectVersion, start: int, stop: int) -> bool:
-        """Whether the bytes [start, stop) are those that were written; in a thread."""
+    def _is_right(self, descriptor: int, version: ObjectVersion, start: int, stop: int) -> bool:
+        """Whether the bytes [start, stop) of an open file are those that were written; in a thread."""
         for position in range(start, stop, MIB):
             held = self._cache.find(version, ByteRange(position, min(stop, position + MIB)))
-            if held is None or self._cache.read(held) is None:
+            if held is None or self._cache.read(held, descriptor) is None:
                 return False
         return True
 
@@ -215,6 +229,17 @@ class VerifiedFiles:
 
 def _identity(found: os.stat_result) -> _Identity:
     return _Identity(found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size)
+
+
+def _open(path: str, opened: list[int]) -> _Identity:
+    """Open the file at `path`, put its descriptor into `opened`, and return what it is."""
+    opened.append(descriptor := files.open_to_read(path))
+    return _identity(os.fstat(descriptor))
+
+
+def _close_all(opened: list[int]) -> None:
+    for descriptor in opened:
+        os.close(descriptor)
 
 
 def _identity_at(path: str) -> _Identity | None:

@@ -325,13 +325,62 @@ async def test_a_file_that_goes_while_it_is_looked_at_is_no_trouble(tmp_path, mo
     def gone(path, *_):
         raise FileNotFoundError(errno.ENOENT, "injected", path)
 
-    monkeypatch.setattr(files, "write_back", gone)
+    monkeypatch.setattr(files, "open_to_read", gone)
     async with Node(tmp_path).running() as node:
         await node.bring()
         assert node.files.find(FILE) is None
         await node.looked()
         assert node.files._verified == {}
         assert node.tier.counters.errors == 0
+
+
+def open_descriptors(path):
+    """How many of this process's descriptors are of the file at `path`."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the directory's own
+            found += os.readlink(f"/proc/self/fd/{name}") == path
+    return found
+
+
+async def test_it_is_read_through_one_descriptor_from_its_beginning_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STEP", MIB)
+    read_from, seen = files.read_from, []
+
+    def watched(descriptor, held):
+        seen.append((descriptor, *held.wanted))
+        return read_from(descriptor, held)
+
+    monkeypatch.setattr(files, "read_from", watched)
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        await node.found()
+        assert len({descriptor for descriptor, *_ in seen}) == 1
+        assert [wanted for _, *wanted in seen] == [[at, min(at + MIB, FILE.size)] for at in range(0, FILE.size, MIB)]
+        await node.until(lambda: not open_descriptors(node.path()))
+
+
+async def test_while_a_disk_hangs_its_descriptor_is_not_given_to_another_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STEP_S", 0.02)
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        node.hold.clear()
+        assert node.files.find(FILE) is None
+        await node.looked()
+        assert open_descriptors(node.path()) == 1
+        node.hold.set()
+        await node.until(lambda: not open_descriptors(node.path()))
+
+
+async def test_without_a_thread_to_be_had_what_was_opened_is_closed_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    async with Node(tmp_path).running() as node:
+        await node.bring()
+        monkeypatch.setattr(node.files._lane, "post", refuse)
+        await node.found()
+        assert not open_descriptors(node.path())
 
 
 async def test_a_disk_that_hangs_is_in_trouble_and_another_file_is_looked_at_later(tmp_path, monkeypatch):
