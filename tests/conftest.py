@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.mounts",
     "tests.support.other_user",
     "tests.support.nginx",
+    "tests.support.passthrough",
     "tests.support.run_node",
     "tests.support.raw_http",
     "tests.support.stores",
