@@ -92,6 +92,8 @@ def main() -> int:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
+    # Whatever a shell starts in the background ignores Ctrl-C, and so would all programs that the tests send it to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     child = subprocess.Popen(options.command)
     try:
