@@ -183,6 +183,7 @@ class Namespace:
 
     async def _ask(self, key: str) -> Entry | None:
         answers: dict[str, Entry | None] = {}
+        failure: MountdError | None = None
 
         async def ask(kind: str) -> None:
             answers[kind] = await (self._ask_object(key) if kind == "object" else self._ask_directory(key))
@@ -192,7 +193,9 @@ class Namespace:
                 nursery.start_soon(ask, "object")
                 nursery.start_soon(ask, "directory")
         except* MountdError as failures:
-            raise _first(failures) from None
+            failure = _first(failures)
+        if failure is not None:  # raised above, it would be in a group again: Python 3.11.2, that of Debian 12
+            raise failure
         return answers["directory"] or answers["object"]
 
     async def _ask_object(self, key: str) -> Entry | None:
