@@ -75,7 +75,9 @@ def test_a_mount_point_inside_what_it_shows_is_refused(mountd, local_source):
     [["mount"], ["mount", "a"], ["mount", "--bogus", "a", "b"], ["unmount"], ["unmount", "--all", "x"], ["nonsense"]],
 )
 def test_a_command_line_that_makes_no_sense(mountd, arguments):
-    assert mountd.run(*arguments, check=2).stderr
+    said = mountd.run(*arguments, check=2).stderr
+    assert said.startswith("mountd: error: ")
+    assert said.count("\n") == 1
 
 
 def test_nothing_to_unmount(mountd, point):
