@@ -37,7 +37,7 @@ def main() -> int:
     if arguments.json:
         arguments.json.write_bytes(report.as_json(results, around) + b"\n")
     print(report.table(results))
-    return 0 if all(check.met for result in results for check in result.checks) else 1
+    return 0 if all(result.reached for result in results) else 1
 
 
 def _arguments() -> argparse.Namespace:

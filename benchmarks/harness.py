@@ -57,6 +57,14 @@ class Result(msgspec.Struct, kw_only=True):
     failures: dict[str, str] = {}
     """Contenders that could not be measured, and why."""
 
+    @property
+    def reached(self) -> bool:
+        """Whether every target is met and none is missing because mountd, or what it is held against, failed.
+
+        rclone need not be installed: a target that needs it is a check of its own, which then fails.
+        """
+        return all(check.met for check in self.checks) and not set(self.failures) - {"rclone"}
+
     def series_named(self, name: str) -> Series | None:
         """Return the series of a contender, None if it failed."""
         return next((series for series in self.series if series.name == name), None)

@@ -41,9 +41,8 @@ def main() -> None:
         print(f"mountd: error: {redact(error.message)}", file=sys.stderr)  # noqa: T201 - the program's own message
         raise SystemExit(error.exit_code) from None
     except _CommandLineError as error:
-        error.message = redact(error.message)
-        error.show()
-        raise SystemExit(2) from None
+        _say_usage(error)
+        raise SystemExit(UsageError.exit_code) from None
     except (typer.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
     except BrokenPipeError:
@@ -62,6 +61,16 @@ def main() -> None:
         )
         raise SystemExit(1) from None
     raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _say_usage(error: Any) -> None:
+    context = getattr(error, "ctx", None)
+    if context is None or type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its whole help
+        error.message = redact(error.message)
+        error.show()
+        return
+    what = redact(" ".join(error.format_message().split())).removesuffix(".")
+    print(f"mountd: error: {what}; see `{context.command_path} -h`", file=sys.stderr)  # noqa: T201 - as above
 
 
 def _has_current_directory() -> bool:

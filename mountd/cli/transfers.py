@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mountd.cli.workspace_option import WorkspaceOption, open_workspace
-from mountd.errors import MountdError, UnsafeError
+from mountd.errors import MountdError, UnsafeError, UsageError
 
 if TYPE_CHECKING:
     from mountd.catalog.model import Location
@@ -31,6 +31,13 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress an
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
+def _path(text: str) -> Path:
+    """Return `text` as a path; an empty one is a variable that is not set, more likely than the current directory."""
+    if not text:
+        raise UsageError("DIR or SRC is empty; write . for the current directory")
+    return Path(text)
+
+
 def register(app: typer.Typer) -> None:
     """Add both commands to `app`."""
     app.command("download")(download)
@@ -40,7 +47,7 @@ def register(app: typer.Typer) -> None:
 def download(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to download.", show_default=False)],
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to; made if it is missing.", show_default=False)
+        Path, typer.Argument(parser=_path, metavar="DIR", help="Where to; made if it is missing.", show_default=False)
     ],
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
@@ -64,7 +71,9 @@ def download(
 
 
 def upload(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A local directory or file.", show_default=False)],
+    source: Annotated[
+        Path, typer.Argument(parser=_path, metavar="SRC", help="A local directory or file.", show_default=False)
+    ],
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="The directory in storage that gets it.", show_default=False)
     ],

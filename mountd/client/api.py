@@ -208,10 +208,12 @@ def real_mountpoint(path: str | Path) -> str:
     """Return `path` absolute and with links resolved, without touching what is mounted there.
 
     Raises:
-        UsageError: it holds control characters or is not UTF-8.
+        UsageError: it is empty, holds control characters or is not UTF-8.
         DeadlineError: a file system on the way does not answer.
     """
     given = os.fspath(path)
+    if not given:  # a variable that is not set, more likely than the current directory
+        raise UsageError("the mount point is empty; name a directory")
     # An absolute one is good in a current directory that has been deleted, too.
     written = (given if os.path.isabs(given) else os.path.join(os.getcwd(), given)).rstrip("/") or "/"
     if "\0" in written or not written.isprintable():

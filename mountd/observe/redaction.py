@@ -9,12 +9,14 @@ from typing import Any
 
 MASK = "***"
 
-# Every name under which Azure, HTTP and our own options carry a secret, up to whatever ends its value.
+# Every name under which Azure, HTTP and our own options carry a secret, up to whatever ends its value. What follows
+# such a name may also be what is wrong with it, `account_key: is not …`: those words begin no secret.
 _NAMED = re.compile(
     r"""(?ix)
     ( (?: \b sig | \b se_?cret | sharedaccesssignature | shared_?access_?key | account_?key | storage_?key | sas_?token
         | client_?secret | access_?token | refresh_?token | api_?key | password | connection_?string )
       ["']? \s* [=:] \s* (?: b?["'] )? )
+    (?! (?: is | not | must | Expected ) \s )
     ( [^\s"'&;,<>)\]}]+ )
     """
 )

@@ -195,6 +195,9 @@ class TestDatastore:
         )
         (work / "unknown.yml").write_text("name: s\ntype: local\npath: /\ncolour: red\n")
         (work / "broken.yml").write_text(f"name: [\ncredentials: {{account_key: {KEY}\n")
+        (work / "kind.yml").write_text(
+            "name: s\ntype: azure_blob\naccount_name: acct\ncontainer_name: data\ncredentials: {account_key: hunter2!}"
+        )
         before = files(work)
         for status, part, args in (
             (2, "bad.yml: container_name: is missing", ["--file", "bad.yml"]),
@@ -219,6 +222,7 @@ class TestDatastore:
             (2, "standard input is empty", ["s", *BLOB, "--credential-stdin"]),
             (2, "give one", ["s", *BLOB, "--credential-stdin", "--credential-env", "NOPE"]),
             (2, "$BAD: is neither an account key", ["s", *BLOB, "--credential-env", "BAD"]),
+            (2, "kind.yml: credentials.account_key: is not an account key", ["--file", "kind.yml"]),
         ):
             assert part in mountd.fails(status, "datastore", "add", *args, BAD="hunter2!")
             assert files(work) == before
@@ -259,11 +263,14 @@ class TestDatastore:
 
 
 def test_a_malformed_command_line_is_a_usage_error(mountd):
-    for args in (
-        ["datastore"],
-        ["datastore", "nope"],
-        ["datastore", "show", "a", "b"],
-        ["workspace", "show", "--nope"],
+    for args, what, where in (
+        (["datastore", "nope"], "nope", "datastore"),
+        (["datastore", "show", "a", "b"], "(b)", "datastore show"),
+        (["workspace", "show", "--nope"], "--nope", "workspace show"),
+        (["mount", "a"], "MOUNTPOINT", "mount"),
     ):
-        mountd(*args, status=2)
-        assert "Usage: mountd" in mountd.error
+        line = mountd.fails(2, *args)
+        assert what in line
+        assert line.endswith(f"; see `mountd {where} -h`\n")
+    mountd("datastore", status=2)
+    assert "Usage: mountd datastore" in mountd.error

@@ -53,6 +53,11 @@ def test_a_mount_point_that_is_a_file(mountd, local_source, point):
     refused(mountd, 2, f"{point} is not a directory", local_source, point)
 
 
+def test_no_mount_point_is_not_the_current_directory(mountd, local_source):
+    refused(mountd, 2, "is empty", local_source, "")
+    assert "is empty" in mountd.run("unmount", "", check=2).stderr
+
+
 def test_a_mount_point_whose_parent_is_missing(mountd, local_source, point):
     refused(mountd, 2, f"{point} does not exist", local_source, point / "sub")
     assert not point.exists()
@@ -75,7 +80,9 @@ def test_a_mount_point_inside_what_it_shows_is_refused(mountd, local_source):
     [["mount"], ["mount", "a"], ["mount", "--bogus", "a", "b"], ["unmount"], ["unmount", "--all", "x"], ["nonsense"]],
 )
 def test_a_command_line_that_makes_no_sense(mountd, arguments):
-    assert mountd.run(*arguments, check=2).stderr
+    said = mountd.run(*arguments, check=2).stderr
+    assert said.startswith("mountd: error: ")
+    assert said.count("\n") == 1
 
 
 def test_nothing_to_unmount(mountd, point):

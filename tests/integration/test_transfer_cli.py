@@ -214,6 +214,8 @@ def test_wrong_input_is_one_line_and_the_right_status(mountd, work):
         (2, ["upload", "/dev/null", blobs], "neither a directory nor"),
         (2, ["upload", ".", "."], "the target itself"),
         (2, ["upload", ".", "https://example.com/f"], "web files"),
+        (2, ["upload", "", blobs], "is empty"),
+        (2, ["download", blobs, ""], "is empty"),
     ):
         assert mountd(*args, status=status) == ""
         assert part in mountd.said

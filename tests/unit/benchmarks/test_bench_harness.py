@@ -111,3 +111,19 @@ def test_table_and_json_say_what_was_reached_and_what_was_not() -> None:
     assert {"commit", "date", "cores", "kernel", "options"} <= decoded["surroundings"].keys()
     assert "rclone             failed: no mount" in terminal
     assert "MISS  mountd: 100 files/s (>= 480)" in terminal
+
+
+@pytest.mark.parametrize(
+    ("value", "failures", "reached"),
+    [
+        (2.0, {}, True),
+        (0.5, {}, False),
+        (2.0, {"rclone": "not installed"}, True),
+        (2.0, {"mountd": "wrong bytes"}, False),
+        (2.0, {"fetch raw x2": "refused"}, False),
+    ],
+)
+def test_a_contender_that_failed_has_reached_nothing(value: float, failures: dict[str, str], reached: bool) -> None:
+    check = Check(what="w", value=value, relation=">=", target=1.0)
+    assert Result(scenario="s", title="t", series=[], checks=[check], failures=failures).reached is reached
+    assert Result(scenario="s", title="t", series=[], checks=[], failures={"mountd": "wrong bytes"}).reached is False

@@ -44,6 +44,25 @@ def test_an_account_key_goes(text):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "f.yml: credentials.account_key: is not an account key (base64 text)",
+        "AZURE_STORAGE_SAS_TOKEN.sas_token: is not a SAS (a query string with sig=)",
+        "AZURE_STORAGE_CONNECTION_STRING: not a connection string",
+        "f.yml: credentials.account_key: Expected `str | null`, got `int`",
+        "password: must be text",
+    ],
+)
+def test_what_is_wrong_with_a_secret_stays(text):
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("secret", ["is", "isnt", "not", "must-have", "Expected1"])
+def test_a_secret_that_begins_like_it_goes(secret):
+    assert secret not in redact(f"account_key: {secret}; password={secret}")
+
+
+@pytest.mark.parametrize(
     ("text", "secret"),
     [
         ("Authorization: Bearer eyJ0eXAiOiJKV1QiLCJhbGciOi.x.y", "eyJ0eXAi"),
