@@ -16,7 +16,7 @@ _NAMED = re.compile(
     ( (?: \b sig | \b se_?cret | sharedaccesssignature | shared_?access_?key | account_?key | storage_?key | sas_?token
         | client_?secret | access_?token | refresh_?token | api_?key | password | connection_?string )
       ["']? \s* [=:] \s* (?: b?["'] )? )
-    (?! (?: is | not | must | Expected ) \s )
+    (?! (?<= :\ ) (?: is | not | must | Expected ) \s )
     ( [^\s"'&;,<>)\]}]+ )
     """
 )
