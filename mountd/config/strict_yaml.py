@@ -5,11 +5,13 @@ Errors hold the file and the place, never a value: files here hold secrets.
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import yaml
+from msgspec import inspect
 
 from mountd.errors import DeniedError, NotFoundError, UsageError
 
@@ -19,6 +21,8 @@ _LONGEST_FILE = 1 << 20
 _DATE = re.compile(r"Expected `.*`, got `(date|datetime|time)`")
 _ABOUT_FIELD = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 _ABOUT_KEY = "key` in `"
+_NO_SUCH_WORD = "Invalid enum value "
+_STEP = re.compile(r"\[[^\]]*\]|\.([^.\[]+)")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # What parsers quote is the file's own text: short pieces help, long ones may be secrets.
 _LONG_QUOTE = re.compile(r"'[^']{25,}'|\"[^\"]{25,}\"|`[^`]{41,}`")
@@ -122,12 +126,14 @@ def convert(value: object, kind: type[T], origin: str) -> T:
     try:
         return msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise _field_error(_short(str(error)), origin) from None
+        raise _field_error(_short(str(error)), kind, origin) from None
 
 
-def _field_error(problem: str, origin: str) -> UsageError:
-    """Return msgspec's `problem` as every file's error reads: `FILE: FIELD: what is wrong`."""
+def _field_error(problem: str, kind: type, origin: str) -> UsageError:
+    """Return msgspec's `problem` with a `kind` as every file's error reads: `FILE: FIELD: what is wrong`."""
     what, _, where = problem.partition(" - at `")
+    if what.startswith(_NO_SUCH_WORD) and (words := _words(kind, where)):
+        what = f"{what.removeprefix(_NO_SUCH_WORD)} is none of {', '.join(words)}"
     if where.startswith(_ABOUT_KEY):
         where = where.removeprefix(_ABOUT_KEY)
         what = "holds a key that is no text; write it in quotes"
@@ -142,6 +148,27 @@ def _field_error(problem: str, origin: str) -> UsageError:
         what = "is a date or time as YAML reads it; put it in quotes"
     field = ".".join(part for part in path if part)
     return UsageError(f"{origin}: {field + ': ' if field else ''}{what}")
+
+
+def _words(kind: type, where: str) -> list[str]:
+    """Return the words that a field of `kind` may hold; `where` is its place, such as `$.outputs[...].mode`."""
+    types = [inspect.type_info(kind)]
+    for name in _STEP.findall(where.rstrip("`")):
+        types = [inner for one in _alternatives(types) for inner in _inside(one, name)]
+    return [str(word) for one in _alternatives(types) if isinstance(one, inspect.LiteralType) for word in one.values]
+
+
+def _alternatives(types: Iterable[inspect.Type]) -> Iterator[inspect.Type]:
+    for one in types:
+        yield from one.types if isinstance(one, inspect.UnionType) else [one]
+
+
+def _inside(one: inspect.Type, name: str) -> list[inspect.Type]:
+    if isinstance(one, inspect.StructType):
+        return [field.type for field in one.fields if field.encode_name == name]
+    if isinstance(one, inspect.DictType):
+        return [one.value_type]
+    return [one.item_type] if isinstance(one, inspect.ListType) else []
 
 
 def _short(problem: str) -> str:

@@ -65,7 +65,7 @@ class TestDataYaml:
             ("{type: file_dataset, path: x, steps: [{type: take, count: -1}]}", "-1 files"),
             ("{type: file_dataset, path: x, steps: [{type: jump}]}", "steps"),
             ("{type: file_dataset, paths: [azureml:x]}", "cannot be a part of another"),
-            ("{path: x, type: table}", "type: Invalid"),
+            ("{path: x, type: table}", "type: 'table' is none of "),
             ("path: other.yml", "names another YAML file"),
             ("path: s3://bucket", "s3://"),
         ],

@@ -143,7 +143,7 @@ def test_direct_local_paths_are_absolute(read, tmp_path):
         ("command: x\nexperiment_name: a/b\n", "the experiment's name 'a/b' cannot be used"),
         ("command: x\ninputs: {'a b': 1}\n", "input 'a b': the name cannot be used"),
         ("command: x\ninputs: {a: [1]}\n", "inputs.a: must hold fields"),
-        ("command: x\noutputs: {a: {mode: up}}\n", "outputs.a: mode: Invalid enum value"),
+        ("command: x\noutputs: {a: {mode: up}}\n", "outputs.a: mode: 'up' is none of direct, mount, rw_mount, upload"),
         ("command: [x]\n", "command: Expected `str`"),
         ("command: ' '\n", "the command is empty"),
         ('command: "x \\0"\n', "the command holds a zero byte"),
