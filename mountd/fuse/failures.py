@@ -30,6 +30,9 @@ class Failures:
     def errno_of(self, operation: str, error: Exception) -> int:
         """Return what to answer; counts and logs."""
         number = to_errno(error)
+        if operation == "readdir" and number == errno.ENOENT:
+            # The C library takes ENOENT there for the end: what is gone would look empty, or whole where it broke off.
+            number = errno.EIO
         if not isinstance(error, MountdError):
             self.unexpected += 1
             self._complaints.broken(operation, error)

@@ -93,6 +93,18 @@ def test_each_error_has_its_errno(serve, error, expected):
     assert caught.value.errno == expected
 
 
+def test_a_listing_of_what_is_gone_is_no_empty_directory(serve):
+    server = serve({"dir/inner": b"x"}, deadline_s=1.0)
+    server.expect_log("request failed")
+    server.fault(method="list_page", error="NotFoundError")
+    with pytest.raises(OSError) as caught:
+        os.listdir(server.path / "dir")
+    assert caught.value.errno == errno.EIO
+    assert "injected" in server.stderr(), "the log says why"
+    server.clear_faults()
+    assert os.listdir(server.path / "dir") == ["inner"]
+
+
 def test_a_fault_in_the_middle_of_a_file_is_an_error_there_and_only_then(serve):
     server = serve({"file": 6 * MIB}, deadline_s=1.0, memory_bytes=MIB)
     fd = os.open(server.path / "file", os.O_RDONLY)
