@@ -3,6 +3,8 @@
 A try that raises a retryable `MountdError` is repeated after a pause that doubles up to a ceiling and is spread at
 random over the upper half of it, never shorter than what the store asked for, until the deadline for all tries
 together is over. It counts from the last progress (`aio.progress`): a slow link may take as long as it likes.
+Where nothing listens the pauses stay short: a try that is refused costs nobody anything, and who waits for a store that
+is restarted goes on as soon as it is back.
 
 Where nothing ever answered and connections are refused, or there is no such name, a mistake in the address is likelier
 than an outage: whoever asks first may give that up sooner. So it is where nothing ever made sense: `NONSENSE_TRIES`
@@ -42,12 +44,17 @@ class RetryPolicy:
     """With or without; for where a person waits for the answer."""
     first_pause_s: float = 0.1
     longest_pause_s: float = 8.0
+    unreached_pause_s: float = 1.0
+    """The longest after a try that reached nobody."""
     unreached_s: float = math.inf
     """A shorter deadline for where no connection ever came about; `UNREACHED_S` where a person waits for the answer."""
 
     def pause_s(self, failures: int, error: MountdError, draw: float) -> float:
         """Return the pause after the `failures`-th failure; `draw` is uniform in [0, 1)."""
-        ceiling = min(self.longest_pause_s, self.first_pause_s * 2 ** min(failures - 1, 30))
+        longest = self.longest_pause_s
+        if isinstance(error, UnreachableError):
+            longest = min(longest, self.unreached_pause_s)
+        ceiling = min(longest, self.first_pause_s * 2 ** min(failures - 1, 30))
         asked = getattr(error, "retry_after_s", None) or 0.0
         return float(max(asked, ceiling * (0.5 + draw / 2)))
 

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mountd.aio.retry import NONSENSE_TRIES, RetryPolicy, retrying
-from mountd.errors import CorruptError, DeadlineError, DeniedError, NonsenseError, NotFoundError, UnavailableError
+from mountd.errors import (
+    CorruptError,
+    DeadlineError,
+    DeniedError,
+    NonsenseError,
+    NotFoundError,
+    UnavailableError,
+    UnreachableError,
+)
 
 POLICY = RetryPolicy(deadline_s=60, first_pause_s=0.1, longest_pause_s=8)
 
@@ -49,6 +57,32 @@ def test_pauses_double_up_to_the_longest():
     assert [POLICY.pause_s(n, error, 0.999999) for n in range(1, 10)] == pytest.approx(
         [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 8, 8], rel=1e-4
     )
+
+
+async def test_who_waits_for_a_store_that_is_restarted_goes_on_a_second_after_it_is_back(autojump_clock):
+    back_at = trio.current_time() + 40
+
+    async def attempt():
+        await trio.lowlevel.checkpoint()
+        if trio.current_time() < back_at:
+            raise UnreachableError("it refuses connections")
+        return "done"
+
+    assert await retrying(attempt, what="x", policy=POLICY) == "done"
+    assert trio.current_time() <= back_at + 1
+
+
+async def test_an_address_where_nobody_listens_is_tried_for_all_of_its_time(autojump_clock):
+    began = trio.current_time()
+    policy = RetryPolicy(unreached_s=10)
+
+    async def attempt():
+        await trio.lowlevel.checkpoint()
+        raise UnreachableError("it refuses connections")
+
+    with pytest.raises(DeadlineError, match="refuses"):
+        await retrying(attempt, what="x", policy=policy, was_well=lambda _: False)
+    assert 9 <= trio.current_time() - began <= 10
 
 
 async def test_nonsense_in_a_row_is_given_up_within_seconds(autojump_clock):

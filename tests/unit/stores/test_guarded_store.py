@@ -90,9 +90,9 @@ async def test_an_address_where_nothing_ever_answered_is_given_up_sooner(inner, 
     inner.on_call = refuse
     store = GuardedStore(inner, replace(POLICY, unreached_s=10))
     started = trio.current_time()
-    with pytest.raises(DeadlineError, match=r"stat memory/a: gave up after [345] tries: .* it refuses connections"):
+    with pytest.raises(DeadlineError, match=r"stat memory/a: gave up after [12][0-9] tries: .* it refuses connections"):
         await store.stat("a")
-    assert trio.current_time() - started <= 10
+    assert 9 <= trio.current_time() - started <= 10
     (warning,) = caplog.messages  # at the first failure, and once
     assert warning == "stat memory/a: cannot reach host:1: it refuses connections; trying again"
 
