@@ -155,7 +155,8 @@ def _words(kind: type, where: str) -> list[str]:
     types = [inspect.type_info(kind)]
     for name in _STEP.findall(where.rstrip("`")):
         types = [inner for one in _alternatives(types) for inner in _inside(one, name)]
-    return [str(word) for one in _alternatives(types) if isinstance(one, inspect.LiteralType) for word in one.values]
+    words = [str(word) for one in _alternatives(types) if isinstance(one, inspect.LiteralType) for word in one.values]
+    return list(dict.fromkeys(words))  # kinds of one file share fields
 
 
 def _alternatives(types: Iterable[inspect.Type]) -> Iterator[inspect.Type]:

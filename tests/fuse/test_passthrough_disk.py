@@ -1,4 +1,4 @@
-"""The disk below files that the kernel reads itself: it changes, loses, takes away or hides them, or is in trouble."""
+"""The disk below files that the kernel reads itself: it changes, loses or hides them. SEMANTICS: "Passthrough"."""
 
 import contextlib
 import mmap

@@ -212,7 +212,7 @@ class TestDatastore:
             (2, "container_name: must be", ["s", *BLOB[:5], "Data"]),
             (2, "name: 'a b'", ["a b", *BLOB]),
             (2, "endpoint: must be a host", ["s", *BLOB, "--endpoint", "https://core.windows.net"]),
-            (2, "protocol: Invalid", ["s", *BLOB, "--protocol", "ftp"]),
+            (2, "protocol: 'ftp' is none of http, https\n", ["s", *BLOB, "--protocol", "ftp"]),
             (2, "--path: does not belong", ["s", *BLOB, "--path", "/"]),
             (2, "--type: nfs: must be azure_blob or local", ["s", "--type", "nfs"]),
             (2, "any other kind is described by --file", ["s", "--type", "azure_file"]),

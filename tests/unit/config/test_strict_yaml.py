@@ -13,10 +13,19 @@ class Part(msgspec.Struct):
     mode: Literal["ro", "rw"] | None = None
 
 
+class OtherPart(msgspec.Struct, tag="other"):
+    mode: Literal["ro", "rw"] = "ro"
+
+
+class ThirdPart(msgspec.Struct, tag="third"):
+    mode: Literal["ro", "none"] = "ro"
+
+
 class Whole(msgspec.Struct):
     kind: Literal["file", "folder"] = "file"
     named: dict[str, Part | str] = {}
     listed: list[Part] = []
+    either: OtherPart | ThirdPart | None = None
 
 
 @pytest.mark.parametrize(
@@ -25,6 +34,7 @@ class Whole(msgspec.Struct):
         ({"kind": "disk"}, "kind: 'disk' is none of file, folder"),
         ({"named": {"a": "b", "c": {"mode": "w"}}}, "named[...].mode: 'w' is none of ro, rw"),
         ({"listed": [{}, {"mode": "w"}]}, "listed[1].mode: 'w' is none of ro, rw"),
+        ({"either": {"type": "third", "mode": "w"}}, "either.mode: 'w' is none of ro, rw, none"),
         ({"kind": "k" * 30}, "kind: '…' is none of file, folder"),
     ],
 )
