@@ -31,7 +31,7 @@ def living() -> tuple[dict[int, int], dict[int, str]]:
     names: dict[int, str] = {}
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it ended meanwhile
-            state, parent = (directory / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent = (directory / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
             if state != "Z":
                 parents[int(directory.name)] = int(parent)
                 command = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()

@@ -85,7 +85,7 @@ def test_a_sas_shows_up_nowhere(mountd, azurite_container, url, point):
         mountd.run("list", "--json", check=0).stdout,
         mountd.run("status", check=0).stdout,
         mountd.run("status", "--json", check=0).stdout,
-        Path("/proc/self/mountinfo").read_text(),
+        Path("/proc/self/mountinfo").read_text(errors="surrogateescape"),
         Path(record.log).read_text(),
         spoken(record.supervisor_pid),
         spoken(record.worker_pid),

@@ -87,7 +87,7 @@ class User:
 
     def mounts(self):
         """Return the user's mounts."""
-        table = Path(f"/proc/{self._namespace.pid}/mountinfo").read_text()
+        table = Path(f"/proc/{self._namespace.pid}/mountinfo").read_text(errors="surrogateescape")
         return [line for line in table.splitlines() if f" {self.directory}/" in line and " fuse.mountd " in line]
 
     def close(self):

@@ -8,7 +8,7 @@ import trio
 def process_is_over(pid):
     """Return whether nobody has `pid`, or only a zombie that its new parent has yet to collect."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
 
