@@ -59,6 +59,13 @@ class Node(World):
         """Return once nothing waits to be looked at."""
         await self.until(lambda: not self.files._looking)
 
+    async def looks_in_vain(self, *, errors=0):
+        """Ask for the file: it is looked at, and not found to be one that may be passed through."""
+        assert self.files.find(FILE) is None
+        await self.looked()
+        assert self.tier.counters.errors == errors
+        assert self.files._verified == {}
+
     def path(self, version=FILE):
         return self.cache.layout.file(self.cache.digest(version))
 
@@ -197,9 +204,7 @@ async def test_a_wrong_byte_is_never_passed_through(tmp_path):
     async with Node(tmp_path).running() as node:
         await node.bring()
         write_at(node.path(), 2 * MIB + 7, b"\0\1")
-        assert node.files.find(FILE) is None
-        await node.looked()
-        assert node.files._verified == {}
+        await node.looks_in_vain()
         await node.until(lambda: node.cache.gaps(FILE))  # it was counted a moment before
         assert node.cache.corrupt == 1
         assert node.files.find(FILE) is None
@@ -211,9 +216,7 @@ async def test_a_file_that_is_longer_than_its_version_is_not_passed_through(tmp_
     async with Node(tmp_path).running() as node:
         await node.bring()
         write_at(node.path(), FILE.size, b"more")
-        assert node.files.find(FILE) is None
-        await node.looked()
-        assert node.files._verified == {}
+        await node.looks_in_vain()
 
 
 async def test_a_file_that_changes_while_it_is_looked_at_is_not_passed_through(tmp_path):
@@ -290,10 +293,7 @@ async def test_a_disk_that_fails_meanwhile_is_in_trouble(tmp_path):
             raise OSError(errno.EIO, "injected")
 
         node.files._is_right = fail
-        assert node.files.find(FILE) is None
-        await node.looked()
-        assert node.tier.counters.errors == 1
-        assert node.files._verified == {}
+        await node.looks_in_vain(errors=1)
 
 
 async def test_a_disk_that_does_not_take_the_bytes_is_in_trouble(tmp_path, monkeypatch):
@@ -304,10 +304,7 @@ async def test_a_disk_that_does_not_take_the_bytes_is_in_trouble(tmp_path, monke
     async with Node(tmp_path).running() as node:
         await node.bring()
         monkeypatch.setattr(files, "_sync_file_range", fail)
-        assert node.files.find(FILE) is None
-        await node.looked()
-        assert node.tier.counters.errors == 1
-        assert node.files._verified == {}
+        await node.looks_in_vain(errors=1)
 
 
 async def test_a_file_system_that_writes_no_part_of_a_file_is_taken_as_it_is(tmp_path, monkeypatch):
@@ -328,10 +325,7 @@ async def test_a_file_that_goes_while_it_is_looked_at_is_no_trouble(tmp_path, mo
     monkeypatch.setattr(files, "open_to_read", gone)
     async with Node(tmp_path).running() as node:
         await node.bring()
-        assert node.files.find(FILE) is None
-        await node.looked()
-        assert node.files._verified == {}
-        assert node.tier.counters.errors == 0
+        await node.looks_in_vain()
 
 
 def open_descriptors(path):
