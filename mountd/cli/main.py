@@ -70,7 +70,8 @@ def _say_usage(error: Any) -> None:
         error.show()
         return
     what = redact(" ".join(error.format_message().split())).removesuffix(".")
-    print(f"mountd: error: {what}; see `{context.command_path} -h`", file=sys.stderr)  # noqa: T201 - as above
+    see = " See" if what.endswith("?") else "; see"  # "Did you mean 'mount'?"
+    print(f"mountd: error: {what}{see} `{context.command_path} -h`", file=sys.stderr)  # noqa: T201 - as above
 
 
 def _has_current_directory() -> bool:

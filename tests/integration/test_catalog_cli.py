@@ -272,5 +272,6 @@ def test_a_malformed_command_line_is_a_usage_error(mountd):
         line = mountd.fails(2, *args)
         assert what in line
         assert line.endswith(f"; see `mountd {where} -h`\n")
+    assert mountd.fails(2, "workspace", "ini").endswith("Did you mean 'init'? See `mountd workspace -h`\n")
     mountd("datastore", status=2)
     assert "Usage: mountd datastore" in mountd.error

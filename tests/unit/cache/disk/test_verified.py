@@ -1,10 +1,8 @@
 """Files of the disk cache that the kernel may read itself: whole, looked at once, and the same ever since."""
 
-import contextlib
 import ctypes
 import errno
 import os
-import threading
 
 import pytest
 import trio
@@ -12,62 +10,11 @@ import trio.testing
 
 from mountd.cache.disk import files
 from mountd.cache.disk import verified as module
-from mountd.cache.disk.verified import VerifiedFiles
 from mountd.units import MIB, ByteRange
 from tests.support.disk_cache import bytes_of, open_cache, piece_of, version_of
-from tests.support.disk_tier import World
+from tests.support.verified_files import FILE, Node
 
 pytestmark = pytest.mark.usefixtures("quick")
-FILE = version_of("file", 3 * MIB + 5)
-
-
-class Node(World):
-    """A tier, and what the kernel may read of it."""
-
-    def __init__(self, directory, **options):
-        super().__init__(directory, **options)
-        self.files = VerifiedFiles(self.cache, self.tier)
-        self.looks = 0
-        self.hold = threading.Event()
-        self.hold.set()
-        right = self.files._is_right
-
-        def counted(*args):
-            assert self.hold.wait(20)
-            self.looks += 1
-            return right(*args)
-
-        self.files._is_right = counted
-
-    @contextlib.asynccontextmanager
-    async def running(self):
-        async with super().running(), trio.open_nursery() as nursery:
-            nursery.start_soon(self.files.run)
-            yield self
-            nursery.cancel_scope.cancel()
-
-    async def bring(self, version=FILE):
-        for start in range(0, version.size, MIB):
-            assert await self.tier.bring(version, ByteRange(start, min(version.size, start + MIB)))
-
-    async def found(self, version=FILE):
-        """Return the file once it was looked at."""
-        await self.until(lambda: self.files.find(version) is not None)
-        return self.files.find(version)
-
-    async def looked(self):
-        """Return once nothing waits to be looked at."""
-        await self.until(lambda: not self.files._looking)
-
-    async def looks_in_vain(self, *, errors=0):
-        """Ask for the file: it is looked at, and not found to be one that may be passed through."""
-        assert self.files.find(FILE) is None
-        await self.looked()
-        assert self.tier.counters.errors == errors
-        assert self.files._verified == {}
-
-    def path(self, version=FILE):
-        return self.cache.layout.file(self.cache.digest(version))
 
 
 def write_at(path, position, data):
@@ -100,46 +47,6 @@ async def test_two_that_were_found_are_equal_as_long_as_the_file_is_the_same(tmp
         os.utime(node.path())
         node.files.forget(node.cache.digest(FILE), FileNotFoundError())
         assert await node.found() != before
-
-
-async def test_it_is_opened_without_a_thread_where_that_takes_no_disk(tmp_path):
-    async with Node(tmp_path).running() as node:
-        await node.bring()
-        file = await node.found()
-        node.files.is_local = True
-        descriptor = file.open_now()
-        if descriptor is not None:  # as on most file systems
-            assert os.pread(descriptor, FILE.size + 1, 0) == bytes_of(FILE)
-            os.close(descriptor)
-        os.utime(node.path())
-        assert file.open_now() is None
-        node.files.is_local = False
-        assert (await node.found()).open_now() is None
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-async def test_a_disk_that_fails_when_it_is_opened_keeps_no_descriptor(tmp_path, monkeypatch, at_once):
-    async with Node(tmp_path).running() as node:
-        await node.bring()
-        file = await node.found()
-        node.files.is_local = True
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-
-        def fail(_):
-            raise OSError(errno.EIO, "injected")
-
-        with monkeypatch.context() as patching:
-            patching.setattr(module, "_identity", fail)
-            patching.setattr(module, "open_now", lambda _: writing)
-            patching.setattr(files, "open_to_read", lambda _: writing)
-            if at_once:
-                assert file.open_now() is None
-            else:
-                with pytest.raises(OSError, match="injected"):
-                    file.open()
-        assert os.read(reading, 1) == b"", "the other end is closed"
-        os.close(reading)
 
 
 async def test_without_a_thread_to_be_had_the_mount_goes_on(tmp_path, monkeypatch):
@@ -328,55 +235,6 @@ async def test_a_file_that_goes_while_it_is_looked_at_is_no_trouble(tmp_path, mo
         await node.looks_in_vain()
 
 
-def open_descriptors(path):
-    """How many of this process's descriptors are of the file at `path`."""
-    found = 0
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the directory's own
-            found += os.readlink(f"/proc/self/fd/{name}") == path
-    return found
-
-
-async def test_it_is_read_through_one_descriptor_from_its_beginning_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "STEP", MIB)
-    read_from, seen = files.read_from, []
-
-    def watched(descriptor, held):
-        seen.append((descriptor, *held.wanted))
-        return read_from(descriptor, held)
-
-    monkeypatch.setattr(files, "read_from", watched)
-    async with Node(tmp_path).running() as node:
-        await node.bring()
-        await node.found()
-        assert len({descriptor for descriptor, *_ in seen}) == 1
-        assert [wanted for _, *wanted in seen] == [[at, min(at + MIB, FILE.size)] for at in range(0, FILE.size, MIB)]
-        await node.until(lambda: not open_descriptors(node.path()))
-
-
-async def test_while_a_disk_hangs_its_descriptor_is_not_given_to_another_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "STEP_S", 0.02)
-    async with Node(tmp_path).running() as node:
-        await node.bring()
-        node.hold.clear()
-        assert node.files.find(FILE) is None
-        await node.looked()
-        assert open_descriptors(node.path()) == 1
-        node.hold.set()
-        await node.until(lambda: not open_descriptors(node.path()))
-
-
-async def test_without_a_thread_to_be_had_what_was_opened_is_closed_all_the_same(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("can't start new thread")
-
-    async with Node(tmp_path).running() as node:
-        await node.bring()
-        monkeypatch.setattr(node.files._lane, "post", refuse)
-        await node.found()
-        assert not open_descriptors(node.path())
-
-
 async def test_a_disk_that_hangs_is_in_trouble_and_another_file_is_looked_at_later(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "STEP_S", 0.02)
     async with Node(tmp_path).running() as node:
@@ -405,16 +263,3 @@ async def test_no_more_wait_than_may(tmp_path, monkeypatch):
         node.hold.set()
         for version in versions:
             await node.found(version)
-
-
-async def test_what_is_open_is_kept_as_often_as_it_is_open(tmp_path):
-    async with Node(tmp_path).running() as node:
-        await node.bring()
-        file = await node.found()
-        digest = node.cache.digest(FILE)
-        file.opened()
-        node.files.find(FILE).opened()
-        file.closed()
-        assert node.cache.open_files.now == {digest}
-        file.closed()
-        assert node.cache.open_files.now == set()
