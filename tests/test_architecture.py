@@ -55,6 +55,66 @@ def test_nothing_is_raised_out_of_a_group(source):
             assert not [node for handler in tried.handlers for node in ast.walk(handler) if isinstance(node, ast.Raise)]
 
 
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+SCOPES = FUNCTIONS | COMPREHENSIONS
+
+
+def own(scope):
+    """Yield what is in a scope; of those inside it, themselves alone."""
+    for child in ast.iter_child_nodes(scope):
+        yield child
+        if not isinstance(child, SCOPES):
+            yield from own(child)
+
+
+def names(scope, context):
+    return {node.id for node in own(scope) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+
+
+def bound(scope):
+    found = names(scope, ast.Store) | {node.name for node in own(scope) if hasattr(node, "name")}
+    return found | {node.arg for node in own(scope) if isinstance(node, ast.arg)}
+
+
+def needed(scope):
+    """Return the names of outer scopes that one uses."""
+    inside = (needed(node) for node in own(scope) if isinstance(node, SCOPES))
+    return names(scope, ast.Load).union(*inside) - bound(scope)
+
+
+def hidden_by_comprehensions(function):
+    """Return the names of outer scopes that a comprehension in `function` reuses and a function inside it needs."""
+    reused = (bound(node) for node in own(function) if isinstance(node, COMPREHENSIONS))
+    inside = (needed(node) for node in own(function) if isinstance(node, FUNCTIONS))
+    return set().union(*reused) & set().union(*inside) - bound(function)
+
+
+def hidden_in(code):
+    return [hidden_by_comprehensions(node) for node in ast.walk(ast.parse(code)) if isinstance(node, FUNCTIONS)]
+
+
+def test_no_comprehension_hides_what_a_function_inside_needs(source):
+    # Python 3.12 and 3.13 then lose the outer one's value: NameError, "cannot access free variable".
+    assert not [hidden for hidden in hidden_in(source.read_text()) if hidden]
+
+
+@pytest.mark.parametrize(
+    ("comprehension", "inside", "hidden"),
+    [
+        ("[x for x in xs]", "lambda: x", {"x"}),
+        ("{y for x in xs for y in x}", "lambda: (lambda: [x])", {"x"}),
+        ("{x: x for x in xs}", "lambda x: x", set()),
+        ("{x: x for x in xs}", "lambda y: [x for x in y]", set()),
+        ("[y for y in xs]", "lambda: x", set()),
+        ("[x for x in xs]; x = y", "lambda: x", set()),
+    ],
+)
+def test_what_a_comprehension_hides_is_found(comprehension, inside, hidden):
+    code = f"def a(x):\n def b(xs):\n  y = {comprehension}\n  return {inside}\n return b"
+    assert set().union(*hidden_in(code)) == hidden
+
+
 def test_a_package_is_bare(source):
     # mountd.azureml's packages are the API itself: names that scripts import, and no code of their own.
     public = ROOT / "mountd" / "azureml"

@@ -179,6 +179,10 @@ def status(mountpoint: str | Path | None = None) -> list[MountRecord]:
     if path is None:
         return records
     records = [record for record in records if record.mountpoint == path]
+    if not records and mount_table.mount_at(path) is not None and mount_table.probe(path, _PROBE_S) == "dead":
+        raise NotFoundError(
+            f"nothing serves the mount at {path} any more; `mountd unmount {path}` takes away what is left of it"
+        )
     if not records:
         hint = f"; {len(silent)} supervisors did not answer" if silent else ""
         raise NotFoundError(f"no mount of yours is at {path}{hint}; `mountd list` shows what there is")

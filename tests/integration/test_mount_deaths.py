@@ -120,6 +120,14 @@ def test_a_dead_mount_is_healed_by_the_next(mountd, local_source, point):
 
 
 @pytest.mark.usefixtures("stale")
+def test_who_asks_for_a_dead_mount_is_told_that_it_is_dead_and_what_to_do(mountd, point):
+    said = mountd.run("status", point, check=3).stderr
+    assert f"nothing serves the mount at {point} any more; `mountd unmount {point}` takes away what is left" in said
+    mountd.run("unmount", point, check=0)
+    assert f"no mount of yours is at {point}" in mountd.run("status", point, check=3).stderr
+
+
+@pytest.mark.usefixtures("stale")
 def test_a_dead_mount_can_be_unmounted(mountd, point):
     mountd.run("unmount", point, check=0)
     assert mountd.mounts() == []

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -55,7 +56,9 @@ def in_a_new_directory(test):
         try:
             trio.run(run, directory, *arguments)
         finally:
-            shutil.rmtree(directory)
+            while directory.exists():
+                with suppress(FileNotFoundError):  # a thread that was left behind removed it a moment before
+                    shutil.rmtree(directory)
 
     return runner
 
@@ -78,10 +81,10 @@ def test_up_and_down_is_the_same(tree, page_limit):
     check()
 
 
-def changed(tree, which, how):
+def changed(tree, which, content):
     """Return a path and its new content: other bytes, or as many bytes with every one of them flipped."""
     path = sorted(tree)[which % len(tree)]
-    return path, how if isinstance(how, bytes) else bytes(byte ^ how for byte in tree[path])
+    return path, content if isinstance(content, bytes) else bytes(byte ^ content for byte in tree[path])
 
 
 @relaxed
@@ -102,7 +105,7 @@ def test_killed_anywhere_and_changed_anywhen_it_ends_up_the_same(tree, kills, ov
         store = MemoryStore(page_limit=3)
         for path, data in tree.items():
             store.set(path, data)
-        pending = {at: changed(tree, which, how) for at, which, how in changes}
+        pending = {at: changed(tree, which, content) for at, which, content in changes}
         total = itertools.count()
         versions = {path: {data} for path, data in tree.items()}
 
