@@ -15,6 +15,13 @@ import pytest
 from tests.support.mounts import ROOT
 
 NOBODY = 65534
+NAMESPACE = """
+mount --bind "$0/fuse" /dev/fuse
+mount -o bind,ro "$1" "$0/code/checkout"
+mount -o bind,ro "$2" "$0/code/packages"
+echo ready
+exec sleep 100
+"""
 MAIN = "import sys; sys.argv[0] = 'mountd'; from mountd.cli.main import main; main()"
 BECOME = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
@@ -31,26 +38,31 @@ def interpreter():
 
 
 class User:
-    """A user who runs mountd; `/dev/fuse` is open to all in the user's mount namespace, as on any desktop or VM."""
+    """A user who runs mountd, in a mount namespace of the user's own.
+
+    `/dev/fuse` is open to all in it, as on any desktop or VM, and our code is where everybody may read it: this
+    checkout may lie in a closed home directory.
+    """
 
     def __init__(self, directory):
         self.directory = directory
-        self._device = directory / "fuse"
-        os.mknod(self._device, 0o666 | stat.S_IFCHR, os.makedev(10, 229))
-        self._device.chmod(0o666)
-        packages = sysconfig.get_paths()["purelib"]
+        device, code = directory / "fuse", directory / "code"
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(10, 229))
+        device.chmod(0o666)
+        for seen in ("checkout", "packages"):
+            (code / seen).mkdir(parents=True)
         self._python = interpreter()
         self.environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
             "TMPDIR": str(directory),
-            "PYTHONPATH": f"{ROOT}:{packages}",
+            "PYTHONPATH": f"{code / 'checkout'}:{code / 'packages'}",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         # One namespace for all commands: a mount made by one is seen by the next.
         self._namespace = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c",
-             'mount --bind "$0" /dev/fuse && echo ready && exec sleep 100', self._device],
+            ["unshare", "--mount", "--propagation", "private", "sh", "-ec", NAMESPACE,
+             directory, ROOT, sysconfig.get_paths()["purelib"]],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self._namespace.stdout.readline() == "ready\n"
