@@ -17,6 +17,7 @@ def check_node(
     allow_other: bool,
     device: Path = Path("/dev/fuse"),
     fuse_conf: Path = Path("/etc/fuse.conf"),
+    mtab: Path = Path("/etc/mtab"),
     status: Path = Path("/proc/self/status"),
 ) -> None:
     """Return if this process can mount a FUSE file system.
@@ -35,6 +36,11 @@ def check_node(
         return
     if shutil.which("fusermount3") is None:
         raise SetupError(f"cannot mount: fusermount3 is not on the PATH; {INSTALL_FUSE3}")
+    if not mtab.exists():  # some container images lack it, and what a user mounts there no user can unmount
+        raise SetupError(
+            f"cannot mount: {mtab} is missing, without which fusermount3 does not unmount; "
+            f"as root, make it: `ln -s /proc/self/mounts {mtab}`"
+        )
     if allow_other and not _users_may_allow_other(fuse_conf):
         raise UsageError(
             f"--allow-other is not permitted to users here: add the line user_allow_other to {fuse_conf}, "

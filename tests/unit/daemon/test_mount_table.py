@@ -126,6 +126,7 @@ def as_user(monkeypatch, tmp_path):
         ("fusermount3: failed to unmount /x: Invalid argument", NotFoundError),
         ("fusermount3: entry for /x not found in /etc/mtab", NotFoundError),
         ("fusermount3: failed to unmount /x: Operation not permitted", DeniedError),
+        ("fusermount3: failed to open /etc/mtab: No such file or directory", SetupError),
         ("fusermount3: something new", SetupError),
     ],
 )

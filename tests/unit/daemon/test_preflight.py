@@ -19,12 +19,14 @@ def node(tmp_path, monkeypatch):
     (tmp_path / "bin" / "fusermount3").chmod(0o755)
     (tmp_path / "fuse").touch()
     (tmp_path / "fuse.conf").write_text("# user_allow_other\n")
+    (tmp_path / "mtab").symlink_to("/proc/self/mounts")
     (tmp_path / "status").write_text(WITH_ADMIN)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
     def check(*, root=True, allow_other=False, device=tmp_path / "fuse"):
         monkeypatch.setattr(preflight.os, "geteuid", lambda: 0 if root else 1000)
-        check_node(allow_other=allow_other, device=device, fuse_conf=tmp_path / "fuse.conf", status=tmp_path / "status")
+        files = {name: tmp_path / name for name in ("mtab", "status")}
+        check_node(allow_other=allow_other, device=device, fuse_conf=tmp_path / "fuse.conf", **files)
 
     check.directory = tmp_path
     return check
@@ -38,6 +40,13 @@ def test_a_node_in_order_passes(node, root):
 @pytest.mark.fuse
 def test_this_node_passes():
     check_node(allow_other=os.geteuid() == 0)
+
+
+def test_a_user_needs_the_table_of_mounts_to_unmount(node):
+    (node.directory / "mtab").unlink()
+    with pytest.raises(SetupError, match=r"mtab is missing.*ln -s /proc/self/mounts"):
+        node(root=False)
+    node(root=True)
 
 
 def test_a_missing_device_says_how_to_get_it(node):
