@@ -109,11 +109,11 @@ def connect(path: Path, timeout_s: float) -> socket.socket:
 
 
 def find(directories: list[Path]) -> list[Path]:
-    """Return the sockets registered in `directories`, the service's first."""
+    """Return the sockets registered in `directories`, each one's by name, the service's first."""
     found = [
         path
         for directory in directories
-        for path in sorted(directory.glob("*.sock"), key=lambda path: path.name != SERVICE_SOCKET)
+        for path in sorted(directory.glob("*.sock"), key=lambda path: (path.name != SERVICE_SOCKET, path.name))
     ]
     return list(dict.fromkeys(found))
 
