@@ -96,15 +96,6 @@ class Bench:
         )  # fmt: skip
         return lambda: run_job("benchmarks.fetch", job, companions=[self.origin.pid])
 
-    def in_turn(self, dataset: Dataset, requests: int) -> Attempt:
-        """Return one try at what `requests` GETs of a byte take that follow on each other, on one connection."""
-        names = [dataset.pattern.format(index=0, group=0)] * requests
-        job = FetchJob(
-            client="raw", port=self.origin.port, account=self.origin.account, key=self.origin.key,
-            container=dataset.container, names=names, size=1, connections=1,
-        )  # fmt: skip
-        return lambda: run_job("benchmarks.fetch", job, companions=[self.origin.pid])
-
     def cold(
         self,
         scenario: str,

@@ -152,7 +152,7 @@ def being_mended(path: str) -> MountRecord | None:
 
     What it has left there is an error to readers. It must not be taken away: an empty directory would be none.
     """
-    if mount_table.mount_at(path) is None or mount_table.probe(path, _PROBE_S) != "dead":
+    if not _is_dead(path):
         return None
     answers, _ = _ask_all(ListMounts())
     owner = _owner(answers, path)
@@ -179,7 +179,7 @@ def status(mountpoint: str | Path | None = None) -> list[MountRecord]:
     if path is None:
         return records
     records = [record for record in records if record.mountpoint == path]
-    if not records and mount_table.mount_at(path) is not None and mount_table.probe(path, _PROBE_S) == "dead":
+    if not records and _is_dead(path):
         raise NotFoundError(
             f"nothing serves the mount at {path} any more; `mountd unmount {path}` takes away what is left of it"
         )
@@ -280,6 +280,11 @@ def _ask_all(request: ListMounts | Status) -> tuple[list[_Answer], list[MountRec
     for thread in threads:
         thread.join()  # each ends by its own deadline
     return answers, silent
+
+
+def _is_dead(path: str) -> bool:
+    """Say whether a mount is at `path` that nothing serves."""
+    return mount_table.mount_at(path) is not None and mount_table.probe(path, _PROBE_S) == "dead"
 
 
 def _owner(answers: list[_Answer], path: str) -> tuple[Path, MountRecord] | None:

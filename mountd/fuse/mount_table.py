@@ -167,10 +167,10 @@ def _unmount_as_user(path: str, *, lazy: bool) -> None:
     if done.returncode == 0:
         return
     said = done.stderr.strip()
-    unheard = "failed to open" in said  # the table of mounts, where that is missing: it did not get to ours
-    for number in () if unheard else (errno.EBUSY, errno.EINVAL, errno.EPERM, errno.ENOENT):
-        if os.strerror(number) in said:
-            raise _refused(path, number)
+    if "failed to open" not in said:  # else its table of mounts is missing, and it did not get to ours
+        for number in (errno.EBUSY, errno.EINVAL, errno.EPERM, errno.ENOENT):
+            if os.strerror(number) in said:
+                raise _refused(path, number)
     if "not found in" in said:  # fusermount3 looked it up in the mount table
         raise _refused(path, errno.EINVAL)
     raise SetupError(f"cannot unmount {path}: {said or f'fusermount3 ended with {done.returncode}'}")

@@ -58,5 +58,12 @@ class Node(World):
         assert self.tier.counters.errors == errors
         assert self.files._verified == {}
 
+    async def looks_at_a_disk_that_hangs(self):
+        """Bring the file and ask for it: its look is given up, and hangs until `hold` is set."""
+        await self.bring()
+        self.hold.clear()
+        assert self.files.find(FILE) is None
+        await self.looked()
+
     def path(self, version=FILE):
         return self.cache.layout.file(self.cache.digest(version))

@@ -238,10 +238,7 @@ async def test_a_file_that_goes_while_it_is_looked_at_is_no_trouble(tmp_path, mo
 async def test_a_disk_that_hangs_is_in_trouble_and_another_file_is_looked_at_later(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "STEP_S", 0.02)
     async with Node(tmp_path).running() as node:
-        await node.bring()
-        node.hold.clear()
-        assert node.files.find(FILE) is None
-        await node.looked()
+        await node.looks_at_a_disk_that_hangs()
         assert node.tier.counters.errors == 1
         monkeypatch.setattr(module, "STEP_S", 20)
         node.hold.set()

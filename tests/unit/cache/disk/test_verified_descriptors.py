@@ -84,10 +84,7 @@ async def test_it_is_read_through_one_descriptor_from_its_beginning_to_its_end(t
 async def test_while_a_disk_hangs_its_descriptor_is_not_given_to_another_file(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "STEP_S", 0.02)
     async with Node(tmp_path).running() as node:
-        await node.bring()
-        node.hold.clear()
-        assert node.files.find(FILE) is None
-        await node.looked()
+        await node.looks_at_a_disk_that_hangs()
         assert open_descriptors(node.path()) == 1
         node.hold.set()
         await node.until(lambda: not open_descriptors(node.path()))
