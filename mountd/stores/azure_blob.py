@@ -1,14 +1,16 @@
 """A Blob container as a flat store.
 
-Reads of plain names are fetched by the loop itself (`azure_direct`) as long as all goes well and they are not too large
-for it; other reads and HEADs of plain names go through obstore (`azure_reads`), everything else through the SDK's
-pipeline (`azure_rest`). All have the same semantics, timeouts and errors, and none tries anything twice. Calls run in
-lanes of threads: reads, questions (HEAD, LIST) and writes cannot starve each other.
+Reads and HEADs of plain names are the loop's own (`azure_direct`) as long as all goes well and they are not too large
+for it, on connections that they share: the read that follows a HEAD finds one. Other reads of plain names go through
+obstore (`azure_reads`), everything else through the SDK's pipeline (`azure_rest`). All have the same semantics,
+timeouts and errors, and none tries anything twice. Calls run in lanes of threads: reads, questions (HEAD, LIST) and
+writes cannot starve each other.
 """
 
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -89,6 +91,9 @@ class AzureBlobStore:
 
     async def stat(self, key: str) -> ObjectInfo:
         """Return the current version of the blob `key`."""
+        if can_exist(key) and is_plain(key):
+            with suppress(DeclinedError):
+                return await self._direct.head(self._what("stat", key), key)
         return await self._questions.run(self._stat, key, None)
 
     async def is_directory(self, key: str) -> bool:
@@ -144,9 +149,6 @@ class AzureBlobStore:
     def _what(self, verb: str, key: str) -> str:
         return f"{verb} {self._place.name}/{key}"
 
-    def _can_be_fast(self, key: str) -> bool:
-        return is_plain(key) and time.monotonic() >= self._fast.throttled_at + SLOW_DOWN_S
-
     def _list(self, directory: str, marker: str | None, limit: int | None, delimiter: str) -> Page:
         if directory and not can_exist(directory):
             return Page([], [], None)
@@ -177,8 +179,6 @@ class AzureBlobStore:
         what = self._what("stat", key)
         if not can_exist(key):
             raise NotFoundError(f"{what}: no blob can have this name")
-        if self._can_be_fast(key):
-            return self._fast.head(what, key, if_match)
         headers = {"If-Match": if_match} if if_match else {}
         answer = self._rest.expect(what, self._rest.send(what, "HEAD", key, headers=headers), (200,))
         size = int(answer.header(what, "Content-Length"))
@@ -209,7 +209,8 @@ class AzureBlobStore:
 
     def _get(self, what: str, key: str, start: int, length: int, if_match: ETag | None) -> Chunk | None:
         """Return the bytes that exist in the range, or None if not one does."""
-        if self._can_be_fast(key) and time.monotonic() >= self._fast.too_slow_at + SLOW_LINK_S:
+        slow_until = max(self._fast.throttled_at + SLOW_DOWN_S, self._fast.too_slow_at + SLOW_LINK_S)
+        if is_plain(key) and time.monotonic() >= slow_until:
             return self._fast.get(what, key, start, length, if_match)
         headers = {"x-ms-range": f"bytes={start}-{start + length - 1}"}
         if if_match is not None:

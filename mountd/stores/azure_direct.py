@@ -1,4 +1,4 @@
-"""Ranges of a Blob container, fetched by the loop itself; see `loop_http` for why and for what it declines.
+"""Ranges and HEADs of a Blob container, fetched by the loop itself; see `loop_http` for why and for what it declines.
 
 Keys must be plain (`azure_place.is_plain`). Requests are signed as the service's documentation has it ("Authorize with
 Shared Key", version 2015-02-21 and later).
@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 import trio
 
 from mountd.catalog.model import AccountKey, BlobSpec, Sas
-from mountd.errors import CorruptError, MountdError, NonsenseError, UnavailableError
+from mountd.errors import CorruptError, IsDirectoryError, MountdError, NonsenseError, UnavailableError
 from mountd.stores.azure_errors import from_answer, retry_after_s
+from mountd.stores.azure_listing import http_date_ns, marks_folder
 from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
-from mountd.stores.base import Chunk, Missed, ReadDone
+from mountd.stores.base import Chunk, Missed, ObjectInfo, ReadDone
 from mountd.stores.http_answer import Answer, BrokenOffError, DeclinedError
 from mountd.stores.http_connections import Connections
 from mountd.stores.loop_http import LoopHttp
@@ -34,7 +35,7 @@ TROUBLED = frozenset({429, 500, 503})
 
 
 class AzureDirect:
-    """Ranges of one container."""
+    """Blobs of one container."""
 
     def __init__(self, spec: BlobSpec, timeouts: Timeouts) -> None:
         self._place = Place.of(spec)
@@ -61,9 +62,41 @@ class AzureDirect:
         """
         if length > self._http.largest or (if_match is not None and not if_match.isprintable()):
             raise DeclinedError
-        request = self._request(key, f"bytes={start}-{start + length - 1}", if_match)
+        request = self._request("GET", key, f"bytes={start}-{start + length - 1}", if_match)
+        answer = await self._exchange(what, request, length)
+        if answer.status == 416:
+            return None
+        if answer.status == 206:
+            return self._chunk(what, answer, start, length)
+        raise self._refusal(what, answer)
+
+    async def head(self, what: str, key: str) -> ObjectInfo:
+        """Return the current version of `key`.
+
+        Raises:
+            DeclinedError: ask in the ordinary way.
+            IsDirectoryError: it is a directory marker.
+            MountdError: what the service or the connection answered.
+        """
+        answer = await self._exchange(what, self._request("HEAD", key, None, None), 0, bodiless=True)
+        if answer.status != 200:
+            raise self._refusal(what, answer)
+        said = {name: value.decode("latin-1") for name, value in answer.headers.items()}
         try:
-            answer = await self._http.exchange(request, length)
+            size = int(said[b"content-length"])
+            info = ObjectInfo(key, size, http_date_ns(said[b"last-modified"]), quoted(said[b"etag"]))
+        except (KeyError, ValueError):
+            info = None
+        if info is None:
+            raise NonsenseError(f"{what}: the answer does not name a version")
+        if info.size == 0 and marks_folder("hdi_isfolder", said.get(b"x-ms-meta-hdi_isfolder")):
+            raise IsDirectoryError(f"{what}: a directory, not a blob")
+        return info
+
+    async def _exchange(self, what: str, request: bytes, length: int, *, bodiless: bool = False) -> Answer:
+        """Return the answer to `request`, whatever its status."""
+        try:
+            return await self._http.exchange(request, length, bodiless=bodiless)
         except trio.TooSlowError:
             failure: MountdError = UnavailableError(
                 f"{what}: cannot reach {self._place.host}: it does not answer in time"
@@ -72,12 +105,6 @@ class AzureDirect:
             failure = CorruptError(f"{what}: the answer broke off")
         except OSError:
             failure = UnavailableError(f"{what}: the connection to {self._place.host} failed")
-        else:
-            if answer.status == 416:
-                return None
-            if answer.status == 206:
-                return self._chunk(what, answer, start, length)
-            failure = self._refusal(what, answer)
         raise failure
 
     def begin(self, what: str, key: str, start: int, length: int, if_match: ETag | None, done: ReadDone) -> bool:
@@ -98,7 +125,8 @@ class AzureDirect:
 
         if if_match is not None and not if_match.isprintable():
             return False
-        return self._quick.begin(self._request(key, f"bytes={start}-{start + length - 1}", if_match), length, came)
+        request = self._request("GET", key, f"bytes={start}-{start + length - 1}", if_match)
+        return self._quick.begin(request, length, came)
 
     async def serve(self, moved: Callable[[], None]) -> None:
         """Call back those who began, until cancelled; `moved` is told of what takes long and gets on."""
@@ -130,16 +158,19 @@ class AzureDirect:
         code = said(b"x-ms-error-code")
         return from_answer(what, self._place, answer.status, code, retry_after_s=wait)
 
-    def _request(self, key: str, asked: str, if_match: ETag | None) -> bytes:
+    def _request(self, verb: str, key: str, asked: str | None, if_match: ETag | None) -> bytes:
         path = f"{self._base_path}/{self._place.escaped(key)}"
-        head = f"GET {path}{self._query} HTTP/1.1\r\n{self._constant}x-ms-range: {asked}\r\n"
+        head = f"{verb} {path}{self._query} HTTP/1.1\r\n{self._constant}"
+        if asked is not None:
+            head += f"x-ms-range: {asked}\r\n"
         if if_match is not None:
             head += f"If-Match: {if_match}\r\n"
         if self._signer is not None:
             date = self._now()
+            ranged = "" if asked is None else f"x-ms-range:{asked}\n"
             signed = (
-                f"GET\n\n\n\n\n\n\n\n{if_match or ''}\n\n\n\n"
-                f"x-ms-date:{date}\nx-ms-range:{asked}\nx-ms-version:{API_VERSION}\n/{self._place.account}{path}"
+                f"{verb}\n\n\n\n\n\n\n\n{if_match or ''}\n\n\n\n"
+                f"x-ms-date:{date}\n{ranged}x-ms-version:{API_VERSION}\n/{self._place.account}{path}"
             )
             signer = self._signer.copy()
             signer.update(signed.encode())

@@ -1,4 +1,4 @@
-"""Ranged GETs and HEADs through obstore, which does the work without the interpreter's lock and without copies.
+"""Ranged GETs through obstore, which does the work without the interpreter's lock and without copies.
 
 obstore would also take settings from the environment (`AZURE_STORAGE_USE_EMULATOR`, keys, tokens): what it could find
 there is given instead, so that a store depends on its `BlobSpec` alone. It follows redirects, which the Blob service
@@ -14,15 +14,14 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore
 
 from mountd.catalog.model import AccountKey, BlobSpec, Sas
-from mountd.errors import CorruptError, DeniedError, IsDirectoryError, MountdError
+from mountd.errors import CorruptError, DeniedError, MountdError
 from mountd.stores.azure_errors import from_obstore, is_past_the_end, status_of
-from mountd.stores.azure_listing import marks_folder
 from mountd.stores.azure_place import Place, Timeouts, quoted
-from mountd.stores.base import Chunk, ObjectInfo
+from mountd.stores.base import Chunk
 from mountd.units import ETag
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult
+    from obstore import GetOptions
     from obstore.store import AzureConfig
 
 _FAILURES = (BaseError, OSError, ValueError)
@@ -74,35 +73,10 @@ class AzureReads:
             failure = self._failure(what, error)
         raise failure
 
-    def head(self, what: str, key: str, if_match: ETag | None) -> ObjectInfo:
-        """Return the current version of `key`.
-
-        Raises:
-            IsDirectoryError: it is a directory marker.
-            MountdError: what the service or the connection answered.
-        """
-        options: GetOptions = {"head": True}
-        if if_match is not None:
-            options["if_match"] = if_match
-        try:
-            return _info(what, key, obstore.get(self._store, key, options=options))
-        except _FAILURES as error:
-            failure = self._failure(what, error)
-        raise failure
-
     def _failure(self, what: str, error: Exception) -> MountdError:
         if status_of(error) in _THROTTLED:
             self.throttled_at = time.monotonic()
         return from_obstore(what, self._place, error)
-
-
-def _info(what: str, key: str, result: "GetResult") -> ObjectInfo:
-    meta = result.meta
-    if meta["size"] == 0 and any(marks_folder(str(name), value) for name, value in result.attributes.items()):
-        raise IsDirectoryError(f"{what}: a directory, not a blob")
-    # whole seconds: the header has no more
-    modified_ns = int(meta["last_modified"].timestamp()) * 1_000_000_000
-    return ObjectInfo(key, meta["size"], modified_ns, quoted(meta["e_tag"] or ""))
 
 
 def _open(spec: BlobSpec, place: Place, timeouts: Timeouts) -> AzureStore:

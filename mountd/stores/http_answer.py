@@ -50,8 +50,12 @@ class UnansweredError(ConnectionError):
     """The connection ended before the first byte of an answer."""
 
 
-def head_of(received: memoryview) -> Head | None:
+def head_of(received: memoryview, *, bodiless: bool = False) -> Head | None:
     """Return the head at the start of what was received, if it is whole.
+
+    Args:
+        received: what came, from its first byte on.
+        bodiless: no body follows, whatever the head says of one: the request was a HEAD (RFC 9112, 6.3).
 
     Raises:
         DeclinedError: it is longer than there is room for, or the framing is not the plain one.
@@ -64,7 +68,7 @@ def head_of(received: memoryview) -> Head | None:
         return None
     status, headers = _parsed(head)
     length = len(head) + 4
-    return Head(status, headers, length, length + _body_length(headers))
+    return Head(status, headers, length, length + (0 if bodiless else _body_length(headers)))
 
 
 def answer_in(buffer: memoryview, head: Head, length: int) -> Answer:

@@ -130,8 +130,8 @@ class LoopHttp:
         self._running = 0
         self._precedence = Precedence(LARGE_AT_ONCE)
 
-    async def exchange(self, request: bytes, length: int) -> Answer:
-        """Send `request` and return the answer; a body of more than `length` bytes is left out.
+    async def exchange(self, request: bytes, length: int, *, bodiless: bool = False) -> Answer:
+        """Send `request`, which is a HEAD if it is `bodiless`; a body of more than `length` bytes is left out.
 
         Raises:
             DeclinedError: ask in another way.
@@ -145,18 +145,18 @@ class LoopHttp:
         try:
             while (used := self._connections.take_idle()) is not None:
                 with suppress(UnansweredError):
-                    return await self._on(used, request, length)
-            return await self._on(await self._connections.connect(), request, length)
+                    return await self._on(used, request, length, bodiless)
+            return await self._on(await self._connections.connect(), request, length, bodiless)
         finally:
             self._running -= 1
 
-    async def _on(self, connection: Connection, request: bytes, length: int) -> Answer:
+    async def _on(self, connection: Connection, request: bytes, length: int, bodiless: bool) -> Answer:
         whole = False
         patience = _Patience(self._stall_s, self._total_s)
         try:
             with patience.scope:
                 await _send(connection.sock, request)
-                answer, whole = await self._receive(connection.sock, length, patience)
+                answer, whole = await self._receive(connection.sock, length, patience, bodiless)
                 return answer
         finally:
             if whole:
@@ -165,7 +165,9 @@ class LoopHttp:
                 connection.close()
         raise trio.TooSlowError
 
-    async def _receive(self, sock: socket.socket, length: int, patience: "_Patience") -> tuple[Answer, bool]:
+    async def _receive(
+        self, sock: socket.socket, length: int, patience: "_Patience", bodiless: bool
+    ) -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used for another."""
         place = _Place(self._precedence if not self._connections.has_tls and length > SMALL else None)
         buffer = memoryview(unfilled(HEAD_ROOM + length))
@@ -188,7 +190,7 @@ class LoopHttp:
                 if count == AT_ONCE:
                     await trio.lowlevel.checkpoint()
                 if head is None:
-                    head = head_of(buffer[:got])
+                    head = head_of(buffer[:got], bodiless=bodiless)
                     if head is not None and head.whole > len(buffer):
                         return Answer(head.status, head.headers, memoryview(b"")), False
         finally:

@@ -55,6 +55,22 @@ async def test_a_body_is_whole_whatever_its_size(raw_server, client, size, room)
     assert bytes(got.body) == body[:size]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    ],
+)
+async def test_no_body_follows_a_head_whatever_is_said_of_one(raw_server, client, head):
+    raw_server.script = [Scripted(head)]
+    for _ in range(2):
+        got = await client.exchange(b"HEAD /object HTTP/1.1\r\nHost: here\r\n\r\n", 0, bodiless=True)
+        assert (got.status, bytes(got.body)) == (int(head[9:12]), b"")
+    assert (len(raw_server.requests), len(raw_server._connections)) == (2, 1)
+
+
 async def test_an_answer_that_comes_in_pieces_is_whole(raw_server, client):
     raw_server.script = [answer(206, b"some bytes", pause_s=0.001, piece=7, ETag='"1"')]
     got = await client.exchange(REQUEST, 10)
