@@ -1,15 +1,15 @@
 """A Blob container as a flat store.
 
-Reads and HEADs of plain names are the loop's own (`azure_direct`) as long as all goes well and they are not too large
-for it, on connections that they share: the read that follows a HEAD finds one. Other reads of plain names go through
-obstore (`azure_reads`), everything else through the SDK's pipeline (`azure_rest`). All have the same semantics,
+Reads and questions about single names are the loop's own (`azure_direct`) as long as all goes well and they are not too
+large for it, on connections that they share: the read that follows a HEAD finds one. Other reads of plain names go
+through obstore (`azure_reads`), everything else through the SDK's pipeline (`azure_rest`). All have the same semantics,
 timeouts and errors, and none tries anything twice. Calls run in lanes of threads: reads, questions (HEAD, LIST) and
 writes cannot starve each other.
 """
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import trio
@@ -98,7 +98,15 @@ class AzureBlobStore:
 
     async def is_directory(self, key: str) -> bool:
         """Whether a blob's name begins with `key` and a slash."""
-        return await self._questions.run(self._is_directory, key)
+        if not can_exist(key):
+            return False
+        what = self._what("list", key)
+        query = {"restype": "container", "comp": "list", "prefix": f"{key}/", "maxresults": "1"}
+        while True:  # a page may be empty and still not be the last
+            found, marker = holds_entries(await self._short_page(what, query), what)
+            if found or marker is None:
+                return found
+            query["marker"] = marker
 
     async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:
         """Return the bytes [start, start + length) of `key`."""
@@ -125,6 +133,7 @@ class AzureBlobStore:
 
     async def serve(self, moved: Callable[[], None]) -> None:
         """Call back those who began to read, until cancelled."""
+        await self._questions.run(self._rest.prepare)  # a directory will be listed sooner or later
         await self._direct.serve(moved)
 
     async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
@@ -144,6 +153,11 @@ class AzureBlobStore:
         self._direct.close()
         await self._writes.run(self._rest.close)
 
+    async def _short_page(self, what: str, query: Mapping[str, str]) -> bytes:
+        with suppress(DeclinedError):
+            return await self._direct.short_page(what, query)
+        return await self._questions.run(self._page, what, query)
+
     # ---- in threads
 
     def _what(self, verb: str, key: str) -> str:
@@ -160,20 +174,10 @@ class AzureBlobStore:
             query["delimiter"] = delimiter
         if marker:
             query["marker"] = marker
-        answer = self._rest.expect(what, self._rest.send(what, "GET", None, query=query), (200,))
-        return parse_page(answer.body, prefix, what)
+        return parse_page(self._page(what, query), prefix, what)
 
-    def _is_directory(self, key: str) -> bool:
-        if not can_exist(key):
-            return False
-        what = self._what("list", key)
-        query = {"restype": "container", "comp": "list", "prefix": f"{key}/", "maxresults": "1"}
-        while True:  # a page may be empty and still not be the last
-            answer = self._rest.expect(what, self._rest.send(what, "GET", None, query=query), (200,))
-            found, marker = holds_entries(answer.body, what)
-            if found or marker is None:
-                return found
-            query["marker"] = marker
+    def _page(self, what: str, query: Mapping[str, str]) -> bytes:
+        return self._rest.expect(what, self._rest.send(what, "GET", None, query=query), (200,)).body
 
     def _stat(self, key: str, if_match: ETag | None) -> ObjectInfo:
         what = self._what("stat", key)

@@ -1,17 +1,17 @@
-"""Ranges and HEADs of a Blob container, fetched by the loop itself; see `loop_http` for why and for what it declines.
+"""Ranges, HEADs and short listings of a Blob container, fetched by the loop itself.
 
-Keys must be plain (`azure_place.is_plain`). Requests are signed as the service's documentation has it ("Authorize with
-Shared Key", version 2015-02-21 and later).
+See `loop_http` for why, and for what it declines. Keys of blobs must be plain (`azure_place.is_plain`). Requests are
+signed as the service's documentation has it ("Authorize with Shared Key", version 2015-02-21 and later).
 """
 
 import base64
 import hmac
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from importlib.metadata import version
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import trio
 
@@ -21,15 +21,17 @@ from mountd.stores.azure_errors import from_answer, retry_after_s
 from mountd.stores.azure_listing import http_date_ns, marks_folder
 from mountd.stores.azure_place import API_VERSION, Place, Timeouts, quoted
 from mountd.stores.base import Chunk, Missed, ObjectInfo, ReadDone
-from mountd.stores.http_answer import Answer, BrokenOffError, DeclinedError
+from mountd.stores.http_answer import Answer, BrokenOffError, DeclinedError, Framing
 from mountd.stores.http_connections import Connections
 from mountd.stores.loop_http import LoopHttp
 from mountd.stores.quick_http import QuickHttp
-from mountd.units import ETag
+from mountd.units import KIB, ETag
 
 _CONTENT_RANGE = re.compile(rb"bytes (\d+)--?\d+/(\d+)")
 """Azurite, asked for one byte at the very end, answers 206 with a range that is none: `bytes 0--1/0`."""
 
+SHORT_PAGE = 16 * KIB
+"""Room for a page of one entry: names have 1,024 characters, and each may be escaped."""
 TROUBLED = frozenset({429, 500, 503})
 """The service asks for patience."""
 
@@ -62,7 +64,7 @@ class AzureDirect:
         """
         if length > self._http.largest or (if_match is not None and not if_match.isprintable()):
             raise DeclinedError
-        request = self._request("GET", key, f"bytes={start}-{start + length - 1}", if_match)
+        request = self._request("GET", key, asked=f"bytes={start}-{start + length - 1}", if_match=if_match)
         answer = await self._exchange(what, request, length)
         if answer.status == 416:
             return None
@@ -78,7 +80,7 @@ class AzureDirect:
             IsDirectoryError: it is a directory marker.
             MountdError: what the service or the connection answered.
         """
-        answer = await self._exchange(what, self._request("HEAD", key, None, None), 0, bodiless=True)
+        answer = await self._exchange(what, self._request("HEAD", key), 0, Framing.NO_BODY)
         if answer.status != 200:
             raise self._refusal(what, answer)
         said = {name: value.decode("latin-1") for name, value in answer.headers.items()}
@@ -93,10 +95,24 @@ class AzureDirect:
             raise IsDirectoryError(f"{what}: a directory, not a blob")
         return info
 
-    async def _exchange(self, what: str, request: bytes, length: int, *, bodiless: bool = False) -> Answer:
+    async def short_page(self, what: str, query: Mapping[str, str]) -> bytes:
+        """Return a page of a listing that is expected to be short.
+
+        Raises:
+            DeclinedError: ask in the ordinary way.
+            MountdError: what the service or the connection answered.
+        """
+        answer = await self._exchange(what, self._request("GET", None, query=query), SHORT_PAGE, Framing.ANY)
+        if answer.status != 200:
+            raise self._refusal(what, answer)
+        if not answer.body:
+            raise DeclinedError
+        return bytes(answer.body)
+
+    async def _exchange(self, what: str, request: bytes, length: int, framing: Framing = Framing.LENGTH) -> Answer:
         """Return the answer to `request`, whatever its status."""
         try:
-            return await self._http.exchange(request, length, bodiless=bodiless)
+            return await self._http.exchange(request, length, framing)
         except trio.TooSlowError:
             failure: MountdError = UnavailableError(
                 f"{what}: cannot reach {self._place.host}: it does not answer in time"
@@ -125,7 +141,7 @@ class AzureDirect:
 
         if if_match is not None and not if_match.isprintable():
             return False
-        request = self._request("GET", key, f"bytes={start}-{start + length - 1}", if_match)
+        request = self._request("GET", key, asked=f"bytes={start}-{start + length - 1}", if_match=if_match)
         return self._quick.begin(request, length, came)
 
     async def serve(self, moved: Callable[[], None]) -> None:
@@ -158,9 +174,23 @@ class AzureDirect:
         code = said(b"x-ms-error-code")
         return from_answer(what, self._place, answer.status, code, retry_after_s=wait)
 
-    def _request(self, verb: str, key: str, asked: str | None, if_match: ETag | None) -> bytes:
-        path = f"{self._base_path}/{self._place.escaped(key)}"
-        head = f"{verb} {path}{self._query} HTTP/1.1\r\n{self._constant}"
+    def _request(
+        self,
+        verb: str,
+        key: str | None,
+        *,
+        asked: str | None = None,
+        if_match: ETag | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Return the head of a request about the container (`key` None) or a blob."""
+        resource = path = self._base_path if key is None else f"{self._base_path}/{self._place.escaped(key)}"
+        target = f"{path}{self._query}"
+        if query is not None:
+            words = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+            target = f"{target}&{words}" if self._query else f"{path}?{words}"
+            resource += "".join(f"\n{name}:{value}" for name, value in sorted(query.items()))
+        head = f"{verb} {target} HTTP/1.1\r\n{self._constant}"
         if asked is not None:
             head += f"x-ms-range: {asked}\r\n"
         if if_match is not None:
@@ -170,7 +200,7 @@ class AzureDirect:
             ranged = "" if asked is None else f"x-ms-range:{asked}\n"
             signed = (
                 f"{verb}\n\n\n\n\n\n\n\n{if_match or ''}\n\n\n\n"
-                f"x-ms-date:{date}\n{ranged}x-ms-version:{API_VERSION}\n/{self._place.account}{path}"
+                f"x-ms-date:{date}\n{ranged}x-ms-version:{API_VERSION}\n/{self._place.account}{resource}"
             )
             signer = self._signer.copy()
             signer.update(signed.encode())

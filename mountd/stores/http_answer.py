@@ -1,16 +1,31 @@
 """Answers of HTTP/1.1 in a buffer that they were received into, and what can be wrong with them.
 
-Only the plain framing is known here, `Content-Length`; whoever meets another one is to ask in another way.
+Bodies are framed by `Content-Length`; chunks (RFC 9112, 7.1) are known too, for small ones, to who says so. Whoever
+meets another framing is to ask in another way.
 """
 
+import re
+from enum import Enum, auto
 from typing import NamedTuple
 
 from mountd.units import KIB
 
 HEAD_ROOM = 2 * KIB
 """For status line and headers; storage services send less than 1,000 bytes."""
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _WORTH_COPYING = 16 * HEAD_ROOM
 """A body shorter than this leaves its buffer, whose head would be an unaccounted part of what is kept."""
+
+
+class Framing(Enum):
+    """What may follow the head of an answer."""
+
+    LENGTH = auto()
+    """A body of the length that the head says."""
+    ANY = auto()
+    """The same, or chunks."""
+    NO_BODY = auto()
+    """Nothing, whatever the head says: the request was a HEAD (RFC 9112, 6.3)."""
 
 
 class Answer(NamedTuple):
@@ -30,7 +45,8 @@ class Head(NamedTuple):
     length: int
     """Bytes of the head."""
     whole: int
-    """Bytes of head and body."""
+    """Bytes of head and body; of the head alone where chunks follow."""
+    has_chunks: bool = False
 
     @property
     def keeps_connection(self) -> bool:
@@ -50,15 +66,11 @@ class UnansweredError(ConnectionError):
     """The connection ended before the first byte of an answer."""
 
 
-def head_of(received: memoryview, *, bodiless: bool = False) -> Head | None:
+def head_of(received: memoryview, framing: Framing = Framing.LENGTH) -> Head | None:
     """Return the head at the start of what was received, if it is whole.
 
-    Args:
-        received: what came, from its first byte on.
-        bodiless: no body follows, whatever the head says of one: the request was a HEAD (RFC 9112, 6.3).
-
     Raises:
-        DeclinedError: it is longer than there is room for, or the framing is not the plain one.
+        DeclinedError: it is longer than there is room for, or the framing is another one than `framing`.
         BrokenOffError: it is no answer of HTTP/1.1.
     """
     head, separator, _ = bytes(received[:HEAD_ROOM]).partition(b"\r\n\r\n")
@@ -68,7 +80,12 @@ def head_of(received: memoryview, *, bodiless: bool = False) -> Head | None:
         return None
     status, headers = _parsed(head)
     length = len(head) + 4
-    return Head(status, headers, length, length + (0 if bodiless else _body_length(headers)))
+    if framing is Framing.NO_BODY:
+        return Head(status, headers, length, length)
+    chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked" and b"content-length" not in headers
+    if chunked and framing is Framing.ANY:
+        return Head(status, headers, length, length, has_chunks=True)
+    return Head(status, headers, length, length + _body_length(headers))
 
 
 def answer_in(buffer: memoryview, head: Head, length: int) -> Answer:
@@ -77,6 +94,34 @@ def answer_in(buffer: memoryview, head: Head, length: int) -> Answer:
     if len(body) < _WORTH_COPYING or len(body) < length:
         body = memoryview(bytes(body))
     return Answer(head.status, head.headers, body)
+
+
+def joined(received: memoryview) -> tuple[bytes, int] | None:
+    """Return the body that comes in chunks and how many bytes they took, if the last one is among what was received.
+
+    Raises:
+        BrokenOffError: these are no chunks.
+    """
+    text = bytes(received)
+    pieces: list[bytes] = []
+    at = 0
+    while (end := text.find(b"\r\n", at)) >= 0:
+        digits = text[at:end].partition(b";")[0].strip()
+        if not _CHUNK_SIZE.fullmatch(digits):
+            raise BrokenOffError
+        start, size = end + 2, int(digits, 16)
+        if size == 0:
+            if text.startswith(b"\r\n", start):
+                return b"".join(pieces), start + 2
+            end = text.find(b"\r\n\r\n", start)  # fields of the head that only now are known
+            return (b"".join(pieces), end + 4) if end >= 0 else None
+        at = start + size + 2
+        if len(text) < at:
+            return None
+        if text[at - 2 : at] != b"\r\n":
+            raise BrokenOffError
+        pieces.append(text[start : start + size])
+    return None
 
 
 def _parsed(head: bytes) -> tuple[int, dict[bytes, bytes]]:

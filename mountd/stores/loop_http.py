@@ -27,10 +27,12 @@ from mountd.stores.http_answer import (
     Answer,
     BrokenOffError,
     DeclinedError,
+    Framing,
     Head,
     UnansweredError,
     answer_in,
     head_of,
+    joined,
 )
 from mountd.stores.http_connections import Connection, Connections
 from mountd.units import KIB, MIB
@@ -130,8 +132,8 @@ class LoopHttp:
         self._running = 0
         self._precedence = Precedence(LARGE_AT_ONCE)
 
-    async def exchange(self, request: bytes, length: int, *, bodiless: bool = False) -> Answer:
-        """Send `request`, which is a HEAD if it is `bodiless`; a body of more than `length` bytes is left out.
+    async def exchange(self, request: bytes, length: int, framing: Framing = Framing.LENGTH) -> Answer:
+        """Send `request` and return the answer; a body of more than `length` bytes is left out.
 
         Raises:
             DeclinedError: ask in another way.
@@ -145,18 +147,18 @@ class LoopHttp:
         try:
             while (used := self._connections.take_idle()) is not None:
                 with suppress(UnansweredError):
-                    return await self._on(used, request, length, bodiless)
-            return await self._on(await self._connections.connect(), request, length, bodiless)
+                    return await self._on(used, request, length, framing)
+            return await self._on(await self._connections.connect(), request, length, framing)
         finally:
             self._running -= 1
 
-    async def _on(self, connection: Connection, request: bytes, length: int, bodiless: bool) -> Answer:
+    async def _on(self, connection: Connection, request: bytes, length: int, framing: Framing) -> Answer:
         whole = False
         patience = _Patience(self._stall_s, self._total_s)
         try:
             with patience.scope:
                 await _send(connection.sock, request)
-                answer, whole = await self._receive(connection.sock, length, patience, bodiless)
+                answer, whole = await self._receive(connection.sock, length, patience, framing)
                 return answer
         finally:
             if whole:
@@ -166,7 +168,7 @@ class LoopHttp:
         raise trio.TooSlowError
 
     async def _receive(
-        self, sock: socket.socket, length: int, patience: "_Patience", bodiless: bool
+        self, sock: socket.socket, length: int, patience: "_Patience", framing: Framing
     ) -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used for another."""
         place = _Place(self._precedence if not self._connections.has_tls and length > SMALL else None)
@@ -190,12 +192,31 @@ class LoopHttp:
                 if count == AT_ONCE:
                     await trio.lowlevel.checkpoint()
                 if head is None:
-                    head = head_of(buffer[:got], bodiless=bodiless)
+                    head = head_of(buffer[:got], framing)
+                    if head is not None and head.has_chunks:
+                        return await self._receive_chunks(sock, buffer, got, head, patience)
                     if head is not None and head.whole > len(buffer):
                         return Answer(head.status, head.headers, memoryview(b"")), False
         finally:
             place.leave()
         return answer_in(buffer, head, length), got == head.whole and head.keeps_connection
+
+    @staticmethod
+    async def _receive_chunks(
+        sock: socket.socket, buffer: memoryview, got: int, head: Head, patience: "_Patience"
+    ) -> tuple[Answer, bool]:
+        """Return an answer that comes in chunks, of which `got` bytes are in `buffer`, head included."""
+        while (found := joined(buffer[head.length : got])) is None:
+            if got == len(buffer):
+                return Answer(head.status, head.headers, memoryview(b"")), False
+            count = await _some(sock, buffer[got:], _Place(None), 0, patience, known=True)
+            if not count:
+                raise BrokenOffError
+            got += count
+            patience.moved(count)
+        body, taken = found
+        whole = got == head.length + taken
+        return Answer(head.status, head.headers, memoryview(body)), whole and head.keeps_connection
 
 
 async def _send(sock: socket.socket, request: bytes) -> None:

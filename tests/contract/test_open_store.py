@@ -1,5 +1,6 @@
 """Opening and probing, as a mount does first: what is there, and what to do if it is not."""
 
+import contextlib
 import gzip
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from mountd.aio.retry import RetryPolicy
 from mountd.catalog.model import AccountKey, BlobSpec, LocalSpec
 from mountd.errors import ChangedError, DeniedError, ExistsError, NotFoundError, UnavailableError
 from mountd.stores.azure_blob import AzureBlobStore
+from mountd.stores.azure_direct import AzureDirect
+from mountd.stores.azure_listing import holds_entries
+from mountd.stores.azure_place import Timeouts
 from mountd.stores.guarded import GuardedStore
 from mountd.stores.memory import MemoryStore
 from mountd.stores.open import open_store, probe
@@ -69,6 +73,18 @@ async def test_a_container_is_opened_and_probed(opened, azurite_container):
         with pytest.raises(NotFoundError, match="no file or directory 'x'"):
             await probe(store, "x")
         assert store.name == f"devstoreaccount1/{azurite_container.name}"
+
+
+@azurite
+@pytest.mark.parametrize("name", ["d", "d d", "ü&=%+?#", "e\u0301/~"])
+async def test_the_loop_itself_asks_whether_a_name_is_a_directory(azurite_container, name):
+    with azurite_container.client as client:
+        client.upload_blob(f"{name}/a", b"x")
+    for spec in (azurite_container.spec(), azurite_container.sas_spec("rl")):
+        query = {"restype": "container", "comp": "list", "prefix": f"{name}/", "maxresults": "1"}
+        with contextlib.closing(AzureDirect(spec, Timeouts())) as direct:
+            found, marker = holds_entries(await direct.short_page("list it", query), "list it")
+        assert (found, marker) == (True, None)
 
 
 @azurite

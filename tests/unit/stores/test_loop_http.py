@@ -9,7 +9,7 @@ import trio
 
 from mountd.aio.progress import Progress, reset_current, set_current
 from mountd.stores import loop_http
-from mountd.stores.http_answer import BrokenOffError, DeclinedError
+from mountd.stores.http_answer import BrokenOffError, DeclinedError, Framing
 from mountd.stores.http_connections import Connections
 from mountd.stores.loop_http import LARGEST_WITH_TLS, LoopHttp
 from tests.support.raw_http import Scripted, answer
@@ -66,7 +66,7 @@ async def test_a_body_is_whole_whatever_its_size(raw_server, client, size, room)
 async def test_no_body_follows_a_head_whatever_is_said_of_one(raw_server, client, head):
     raw_server.script = [Scripted(head)]
     for _ in range(2):
-        got = await client.exchange(b"HEAD /object HTTP/1.1\r\nHost: here\r\n\r\n", 0, bodiless=True)
+        got = await client.exchange(b"HEAD /object HTTP/1.1\r\nHost: here\r\n\r\n", 0, Framing.NO_BODY)
         assert (got.status, bytes(got.body)) == (int(head[9:12]), b"")
     assert (len(raw_server.requests), len(raw_server._connections)) == (2, 1)
 
@@ -142,6 +142,38 @@ async def test_another_framing_is_declined(raw_server, client, head):
     raw_server.script = [Scripted(head)]
     with pytest.raises(DeclinedError):
         await client.exchange(REQUEST, 10)
+
+
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n6\r\n bytes\r\n0\r\n\r\n"
+
+
+async def test_chunks_are_joined_and_the_connection_is_used_again(raw_server, client):
+    raw_server.script = [Scripted(CHUNKS), Scripted(CHUNKS, pause_s=0.001, piece=7), answer(206, BODY)]
+    for _ in range(2):
+        got = await client.exchange(REQUEST, 100, Framing.ANY)
+        assert (got.status, bytes(got.body)) == (200, b"some bytes")
+    assert bytes((await client.exchange(REQUEST, len(BODY), Framing.ANY)).body) == BODY
+    assert (len(raw_server.requests), len(raw_server._connections)) == (3, 1)
+
+
+async def test_after_more_than_the_chunks_the_connection_is_closed(raw_server, client):
+    raw_server.script = [Scripted(CHUNKS + b"more")]
+    for _ in range(2):
+        assert bytes((await client.exchange(REQUEST, 100, Framing.ANY)).body) == b"some bytes"
+    assert len(raw_server._connections) == 2
+
+
+@pytest.mark.parametrize("body", [b"FFF\r\n" + b"x" * 4095 + b"\r\n", b"5\r\nbytes\r\n" * 400])
+async def test_chunks_that_are_more_than_asked_for_are_left_out(raw_server, client, body):
+    raw_server.script = [Scripted(CHUNKS.partition(b"4\r\n")[0] + body)]
+    assert not (await client.exchange(REQUEST, 100, Framing.ANY)).body
+
+
+@pytest.mark.parametrize("body", [b"", b"4\r\nso", b"4\r\nsome", b"0\r\n", b"x\r\n", b"4\r\nsomething\r\n"])
+async def test_chunks_that_break_off_or_are_none_are_an_answer_broken_off(raw_server, client, body):
+    raw_server.script = [Scripted(CHUNKS.partition(b"4\r\n")[0] + body, then="close")]
+    with pytest.raises(BrokenOffError):
+        await client.exchange(REQUEST, 100, Framing.ANY)
 
 
 async def test_a_server_that_is_not_there_is_declined_and_left_alone(connect):
