@@ -16,6 +16,8 @@ from benchmarks.readers import ReadJob
 
 MIB = 1 << 20
 
+STREAMING = "mountd streaming"
+
 Fetcher = tuple[Client, int]
 """Client and number of connections."""
 
@@ -75,9 +77,13 @@ class Bench:
     """How many processors others may keep busy during a measurement that counts."""
     peaks: list[Peak] = field(default_factory=list)
 
-    def mountd(self, options: Mapping[str, str] | None = None) -> Mountd:
+    def mountd(self, options: Mapping[str, str] | None = None, *, name: str = "mountd") -> Mountd:
         """Return mountd with more options than the defaults."""
-        return Mountd(self.origin.url, self.scratch, options=options)
+        return Mountd(self.origin.url, self.scratch, options=options, name=name)
+
+    def mountd_streaming(self) -> Mountd:
+        """Return mountd without the disk tier: what it fetches is kept in memory alone."""
+        return self.mountd({"mode": "stream"}, name=STREAMING)
 
     def rclone(self) -> Rclone:
         """Return rclone."""

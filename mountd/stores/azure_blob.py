@@ -69,6 +69,7 @@ class AzureBlobStore:
         self._rest = AzureRest(spec, timeouts, connections=QUESTIONS + WRITES)
         self._reads = Lane("blob reads", READS)
         self._questions = Lane("blob questions", QUESTIONS)
+        self._prepared = False
         self._writes = Lane("blob writes", WRITES)
 
     @property
@@ -102,11 +103,17 @@ class AzureBlobStore:
             return False
         what = self._what("list", key)
         query = {"restype": "container", "comp": "list", "prefix": f"{key}/", "maxresults": "1"}
-        while True:  # a page may be empty and still not be the last
-            found, marker = holds_entries(await self._short_page(what, query), what)
-            if found or marker is None:
-                return found
+        found, marker = False, None
+        while not found:  # a page may be empty and still not be the last
+            found, marker = await self._short_page(what, query)
+            if marker is None:
+                break
             query["marker"] = marker
+        if found and not self._prepared:  # it will be listed sooner or later
+            self._prepared = True
+            with suppress(RuntimeError):  # no thread to be had
+                self._questions.post(self._rest.prepare)
+        return found
 
     async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:
         """Return the bytes [start, start + length) of `key`."""
@@ -133,7 +140,6 @@ class AzureBlobStore:
 
     async def serve(self, moved: Callable[[], None]) -> None:
         """Call back those who began to read, until cancelled."""
-        await self._questions.run(self._rest.prepare)  # a directory will be listed sooner or later
         await self._direct.serve(moved)
 
     async def put(self, key: str, data: memoryview, *, overwrite: bool = True) -> ObjectInfo:
@@ -153,10 +159,11 @@ class AzureBlobStore:
         self._direct.close()
         await self._writes.run(self._rest.close)
 
-    async def _short_page(self, what: str, query: Mapping[str, str]) -> bytes:
+    async def _short_page(self, what: str, query: Mapping[str, str]) -> tuple[bool, str | None]:
+        """Return whether a page of one entry holds it, and what marks the next page."""
         with suppress(DeclinedError):
-            return await self._direct.short_page(what, query)
-        return await self._questions.run(self._page, what, query)
+            return holds_entries(await self._direct.short_page(what, query), what)
+        return await self._questions.run(lambda: holds_entries(self._page(what, query), what))
 
     # ---- in threads
 

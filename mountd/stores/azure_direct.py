@@ -84,11 +84,13 @@ class AzureDirect:
         if answer.status != 200:
             raise self._refusal(what, answer)
         said = {name: value.decode("latin-1") for name, value in answer.headers.items()}
+        info: ObjectInfo | None = None
         try:
-            size = int(said[b"content-length"])
-            info = ObjectInfo(key, size, http_date_ns(said[b"last-modified"]), quoted(said[b"etag"]))
+            size, modified, etag = said[b"content-length"], said[b"last-modified"], said[b"etag"]
+            if size.isdigit():  # `int` takes signs and underscores too
+                info = ObjectInfo(key, int(size), http_date_ns(modified), quoted(etag))
         except (KeyError, ValueError):
-            info = None
+            pass
         if info is None:
             raise NonsenseError(f"{what}: the answer does not name a version")
         if info.size == 0 and marks_folder("hdi_isfolder", said.get(b"x-ms-meta-hdi_isfolder")):
@@ -135,7 +137,6 @@ class AzureDirect:
                 except MountdError:
                     chunk = None
             elif answer is not None and answer.status in TROUBLED:
-                self._quick.rest()
                 failure = self._refusal(what, answer)
             done(chunk or Missed(got_on_at, failure))
 
@@ -167,6 +168,9 @@ class AzureDirect:
         return Chunk(answer.body, quoted(etag), size)
 
     def _refusal(self, what: str, answer: Answer) -> MountdError:
+        if answer.status in TROUBLED:
+            self._quick.rest()
+
         def said(name: bytes) -> str | None:
             return answer.headers.get(name, b"").decode("latin-1") or None
 

@@ -1,8 +1,8 @@
 """Blob requests through the official SDK's pipeline: signing, user agent, proxies; everything but retries.
 
-Used for what obstore cannot do: listings (which the SDK's models would parse 12 times slower), odd names, writes. The
-SDK is imported with the first request or by `prepare`, since that costs 0.2 to 0.5 s; reading by name needs none of it.
-Blocking calls, for threads only. What HTTP clients say in exceptions holds URLs and is never passed on.
+Used for listings (which the SDK's models would parse 12 times slower), odd names, writes, and for what others decline.
+The SDK is imported with the first request or by `prepare`, since that costs 0.2 to 0.5 s; reading by name needs none of
+it. Blocking calls, for threads only. What HTTP clients say in exceptions holds URLs and is never passed on.
 """
 
 import logging

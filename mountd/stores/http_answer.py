@@ -11,7 +11,11 @@ from typing import NamedTuple
 from mountd.units import KIB
 
 HEAD_ROOM = 2 * KIB
-"""For status line and headers; storage services send less than 1,000 bytes."""
+"""For status line and headers before a body; storage services send less than 1,000 bytes."""
+LONG_HEAD_ROOM = 16 * KIB
+"""The same without a body: the answer to a HEAD holds the metadata, up to 8 KiB."""
+LAST_CHUNK = b"\r\n\r\n"
+"""Chunks end with it; what they hold may have it as well."""
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _WORTH_COPYING = 16 * HEAD_ROOM
 """A body shorter than this leaves its buffer, whose head would be an unaccounted part of what is kept."""
@@ -26,6 +30,11 @@ class Framing(Enum):
     """The same, or chunks."""
     NO_BODY = auto()
     """Nothing, whatever the head says: the request was a HEAD (RFC 9112, 6.3)."""
+
+    @property
+    def head_room(self) -> int:
+        """Bytes that a head may have."""
+        return LONG_HEAD_ROOM if self is Framing.NO_BODY else HEAD_ROOM
 
 
 class Answer(NamedTuple):
@@ -70,15 +79,19 @@ def head_of(received: memoryview, framing: Framing = Framing.LENGTH) -> Head | N
     """Return the head at the start of what was received, if it is whole.
 
     Raises:
-        DeclinedError: it is longer than there is room for, or the framing is another one than `framing`.
-        BrokenOffError: it is no answer of HTTP/1.1.
+        DeclinedError: it is longer than there is room for, the framing is another one than `framing`, another answer
+            is to follow, or it is one of HTTP/1.0.
+        BrokenOffError: it is no answer of HTTP.
     """
-    head, separator, _ = bytes(received[:HEAD_ROOM]).partition(b"\r\n\r\n")
+    room = framing.head_room
+    head, separator, _ = bytes(received[:room]).partition(b"\r\n\r\n")
     if not separator:
-        if len(received) >= HEAD_ROOM:
+        if len(received) >= room:
             raise DeclinedError
         return None
     status, headers = _parsed(head)
+    if status < 200:
+        raise DeclinedError
     length = len(head) + 4
     if framing is Framing.NO_BODY:
         return Head(status, headers, length, length)
@@ -128,9 +141,12 @@ def _parsed(head: bytes) -> tuple[int, dict[bytes, bytes]]:
     """Return status and headers.
 
     Raises:
-        BrokenOffError: it is no answer of HTTP/1.1.
+        DeclinedError: it is one of HTTP/1.0.
+        BrokenOffError: it is no answer of HTTP.
     """
     first, *lines = head.split(b"\r\n")
+    if first.startswith(b"HTTP/1.0 "):
+        raise DeclinedError
     if not first.startswith(b"HTTP/1.1 ") or not first[9:12].isdigit():
         raise BrokenOffError
     headers = {}

@@ -57,7 +57,7 @@ class Connections:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._connect_s = connect_s
         self._context = ssl.create_default_context() if parts.scheme == "https" else None
-        self.proxied = parts.scheme in getproxies() and not proxy_bypass(self._host)
+        self.proxied = bool({parts.scheme, "all"} & getproxies().keys()) and not proxy_bypass(self._host)
         """There is a proxy between, of which nothing is known here."""
         self._idle: dict[int, Connection] = {}
         """By descriptor, the one given back last at the end."""
@@ -99,7 +99,10 @@ class Connections:
         return None
 
     def give_back(self, connection: Connection, now: float) -> None:
-        """Keep a connection for the next request."""
+        """Keep a connection for the next request, and none that was not needed for long."""
+        while self._idle and now - (oldest := next(iter(self._idle.values()))).idle_since >= IDLE_S:
+            del self._idle[oldest.number]
+            oldest.close()
         connection.idle_since = now
         self._idle[connection.number] = connection
 
@@ -123,6 +126,7 @@ class Connections:
 
         Raises:
             DeclinedError: it cannot be made, or could not a while ago.
+            trio.TooSlowError: nobody answers; who asked in another way would wait for as long again.
         """
         if trio.current_time() < self._resting_until:
             raise DeclinedError
@@ -132,7 +136,10 @@ class Connections:
                 sock = socket.socket(fileno=stream.socket.detach())
                 sock.setblocking(False)
                 return Connection(sock if self._context is None else await self._with_tls(sock, self._context))
-        except (OSError, trio.TooSlowError):
+        except trio.TooSlowError:
+            self._resting_until = trio.current_time() + REST_S
+            raise
+        except OSError:
             self._resting_until = trio.current_time() + REST_S
         raise DeclinedError
 

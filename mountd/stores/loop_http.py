@@ -2,8 +2,8 @@
 
 A small range through a thread costs more for handing it over than for fetching it. Here the loop itself sends the
 request and receives the answer into the buffer that is kept: half the processor time of a small file, and on plain
-connections of a large one. What this cannot do (a proxy, another framing than `Content-Length`, a server to which no
-connection can be made) it *declines*, and the caller asks in another way, whose errors say what is wrong. Invariants:
+connections of a large one. What this cannot do (a proxy, an old protocol, a framing that is not known, a server that
+refuses connections) it *declines*, and the caller asks in another way, whose errors say what is wrong. Invariants:
 
 - An answer is whole or an error, and only after a whole answer is a connection used again.
 - A request is sent once; twice only if the server closed a kept connection without a word, as it may at any time.
@@ -23,7 +23,7 @@ from mountd.aio.buffers import unfilled
 from mountd.aio.precedence import Precedence
 from mountd.aio.progress import current
 from mountd.stores.http_answer import (
-    HEAD_ROOM,
+    LAST_CHUNK,
     Answer,
     BrokenOffError,
     DeclinedError,
@@ -172,7 +172,7 @@ class LoopHttp:
     ) -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used for another."""
         place = _Place(self._precedence if not self._connections.has_tls and length > SMALL else None)
-        buffer = memoryview(unfilled(HEAD_ROOM + length))
+        buffer = memoryview(unfilled(framing.head_room + length))
         got = 0
         head: Head | None = None
         if not self._connections.has_tls:
@@ -206,10 +206,19 @@ class LoopHttp:
         sock: socket.socket, buffer: memoryview, got: int, head: Head, patience: "_Patience"
     ) -> tuple[Answer, bool]:
         """Return an answer that comes in chunks, of which `got` bytes are in `buffer`, head included."""
-        while (found := joined(buffer[head.length : got])) is None:
+        searched = head.length
+        while True:
+            # Without that it is not worth taking apart.
+            if LAST_CHUNK in bytes(buffer[searched:got]) and (found := joined(buffer[head.length : got])):
+                break
             if got == len(buffer):
                 return Answer(head.status, head.headers, memoryview(b"")), False
-            count = await _some(sock, buffer[got:], _Place(None), 0, patience, known=True)
+            searched = max(head.length, got - len(LAST_CHUNK) + 1)
+            await trio.lowlevel.checkpoint()
+            try:
+                count = await _some(sock, buffer[got:], _Place(None), 0, patience, known=True)
+            except OSError as error:
+                raise BrokenOffError from error
             if not count:
                 raise BrokenOffError
             got += count

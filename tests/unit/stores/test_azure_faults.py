@@ -200,8 +200,8 @@ async def test_after_a_throttled_read_in_a_thread_the_next_one_hears_how_long_to
     store = opened(error(503, "ServerBusy", Retry_After="7"))
     assert (await failure("read-threaded", store)).retry_after_s is None  # obstore does not show the header
     assert (await failure("read-threaded", store)).retry_after_s == 7
-    raw_server.script = [answer(200, **HEADERS)]
-    assert (await CALLS["stat"](store)).etag == '"0x1"'
+    raw_server.script = [part(bytes(100))]
+    assert (await CALLS["read-threaded"](store)).etag == '"0x1"'
 
 
 @each_read
@@ -250,6 +250,11 @@ async def test_an_answer_that_names_no_version_is_none(opened, call, headers):
     status = 206 if "read" in call else 201 if call == "put" else 200
     raised = await failure(call, opened(answer(status, bytes(10), Content_Range="bytes 0-9/10", **headers)))
     assert raised.retryable
+
+
+@pytest.mark.parametrize("length", ["-5", "1_0", "+7", "", "\xb2", "many"])
+async def test_what_is_no_number_is_no_size(opened, length):
+    assert (await failure("stat", opened(answer(200, length=length, **HEADERS)))).retryable
 
 
 @each_read

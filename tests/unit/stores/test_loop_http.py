@@ -1,5 +1,6 @@
 """Exchanges on the loop's own sockets, against a server that answers with scripted bytes; and with TLS."""
 
+import contextlib
 import dataclasses
 import socket
 from functools import partial
@@ -10,7 +11,7 @@ import trio
 from mountd.aio.progress import Progress, reset_current, set_current
 from mountd.stores import loop_http
 from mountd.stores.http_answer import BrokenOffError, DeclinedError, Framing
-from mountd.stores.http_connections import Connections
+from mountd.stores.http_connections import IDLE_S, Connections
 from mountd.stores.loop_http import LARGEST_WITH_TLS, LoopHttp
 from tests.support.raw_http import Scripted, answer
 from tests.support.tls_http import TLS_BODY
@@ -36,6 +37,22 @@ def connect():
 @pytest.fixture
 def client(raw_server, connect):
     return connect(raw_server.url)
+
+
+@pytest.fixture
+def silent_address():
+    """A port whose listener has no room for another connection: whoever tries to connect hears nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting = []
+        for _ in range(4):
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting[-1].connect(("127.0.0.1", port))
+        yield port
+        for sock in waiting:
+            sock.close()
 
 
 async def test_one_connection_serves_many_exchanges(raw_server, client):
@@ -136,12 +153,29 @@ async def test_a_body_longer_than_asked_for_is_left_out_and_its_connection_close
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\nx",
         b"HTTP/1.1 200 OK\r\nA: " + b"a" * 9000,
+        b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
     ],
 )
 async def test_another_framing_is_declined(raw_server, client, head):
     raw_server.script = [Scripted(head)]
     with pytest.raises(DeclinedError):
         await client.exchange(REQUEST, 10)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\n"])
+async def test_what_announces_another_answer_is_none_and_ends_its_connection(raw_server, client, head):
+    """The answer that follows would be taken for that to the next request."""
+    raw_server.script = [Scripted(head), answer(200)]
+    with pytest.raises(DeclinedError):
+        await client.exchange(REQUEST, 0, Framing.NO_BODY)
+    assert (await client.exchange(REQUEST, 0)).status == 200
+    assert len(raw_server._connections) == 2
+
+
+async def test_the_answer_to_a_head_may_hold_much_metadata(raw_server, client):
+    raw_server.script = [answer(200, x_ms_meta_a="a" * 8000)]
+    assert (await client.exchange(REQUEST, 0, Framing.NO_BODY)).headers[b"x-ms-meta-a"] == b"a" * 8000
 
 
 CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n6\r\n bytes\r\n0\r\n\r\n"
@@ -169,9 +203,10 @@ async def test_chunks_that_are_more_than_asked_for_are_left_out(raw_server, clie
     assert not (await client.exchange(REQUEST, 100, Framing.ANY)).body
 
 
-@pytest.mark.parametrize("body", [b"", b"4\r\nso", b"4\r\nsome", b"0\r\n", b"x\r\n", b"4\r\nsomething\r\n"])
-async def test_chunks_that_break_off_or_are_none_are_an_answer_broken_off(raw_server, client, body):
-    raw_server.script = [Scripted(CHUNKS.partition(b"4\r\n")[0] + body, then="close")]
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize("body", [b"", b"4\r\nso", b"4\r\nsome", b"0\r\n", b"x\r\n", b"4\r\nsomething\r\n\r\n"])
+async def test_chunks_that_break_off_or_are_none_are_an_answer_broken_off(raw_server, client, body, then):
+    raw_server.script = [Scripted(CHUNKS.partition(b"4\r\n")[0] + body, then=then)]
     with pytest.raises(BrokenOffError):
         await client.exchange(REQUEST, 100, Framing.ANY)
 
@@ -190,14 +225,32 @@ async def test_a_server_that_is_not_there_is_declined_and_left_alone(connect):
             server.accept()
 
 
-async def test_what_is_too_long_or_behind_a_proxy_is_declined(raw_server, client, connect, monkeypatch):
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy", "ALL_PROXY"])
+async def test_what_is_too_long_or_behind_a_proxy_is_declined(raw_server, client, connect, monkeypatch, variable):
     with pytest.raises(DeclinedError):
         await client.exchange(REQUEST, client.largest + 1)
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(DeclinedError):
         await connect(raw_server.url).exchange(REQUEST, 1)
     assert raw_server.requests == []
+
+
+async def test_who_waited_for_a_connection_in_vain_does_not_wait_in_another_way_as_well(silent_address):
+    connections = Connections(f"http://127.0.0.1:{silent_address}", connect_s=0.2)
+    with pytest.raises(trio.TooSlowError):
+        await connections.connect()
+    with pytest.raises(DeclinedError):  # nor does anybody here for a while
+        await connections.connect()
+
+
+async def test_connections_that_were_not_needed_for_long_are_closed(raw_server, client):
+    connections = Connections(raw_server.url, connect_s=10)
+    made = [await connections.connect() for _ in range(3)]
+    for connection, now in zip(made, (0, IDLE_S - 1, IDLE_S + 1), strict=True):
+        connections.give_back(connection, now)
+    assert [connection.sock.fileno() < 0 for connection in made] == [True, False, False]
+    connections.close()
 
 
 @pytest.mark.parametrize("body", [b"", b"some"])
