@@ -122,8 +122,8 @@ def first_byte(bench: Bench) -> list[Result]:
         failures=failures | more_failures,
     )  # fmt: skip
     if mountd := result.series_named("mountd"):
-        # a tenth of a request, 1.5 ms, is what waking up the processes involved may take
-        trips = Check(what="requests one after the other", value=mountd.extra["round_trips"], relation="<=", target=2.1)
+        # What is a number of requests is measured as a time. rclone, whose two are in turn, is found at 1.8 to 2.3.
+        trips = Check(what="requests one after the other", value=mountd.extra["round_trips"], relation="<=", target=2.3)
         result.checks.append(trips)
     return [result]
 
