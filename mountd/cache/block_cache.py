@@ -248,6 +248,15 @@ class BlockCache:
                 start = stop
 
     def _fetch_ahead(self, found: CachedObject, ahead: ByteRange, part: int) -> None:
+        parts = self._parts_ahead(found, ahead, part)
+        if len(parts) == 1:
+            self._nursery.start_soon(self._fill, found, *parts[0])
+        elif parts:
+            self._nursery.start_soon(self._fill_in_turn, found, parts)
+
+    def _parts_ahead(self, found: CachedObject, ahead: ByteRange, part: int) -> list[tuple[Extent, int]]:
+        """Add extents for what is missing of `ahead`, as far as there is memory, and return them with their charge."""
+        parts: list[tuple[Extent, int]] = []
         for gap in found.extents.gaps(*ahead):
             start = gap.start
             while start < gap.stop:
@@ -255,11 +264,23 @@ class BlockCache:
                 charge = max(stop - start, SMALLEST_CHARGE)
                 if not self.budget.try_charge(charge):
                     found.readahead.refused(start)
-                    return
+                    return parts
                 extent = found.extents.add(start, stop)
                 extent.charged = charge
-                self._nursery.start_soon(self._fill, found, extent, charge)
+                parts.append((extent, charge))
                 start = stop
+        return parts
+
+    async def _fill_in_turn(self, found: CachedObject, parts: list[tuple[Extent, int]]) -> None:
+        """Fetch `parts` and ask for the first of them first: trio runs the tasks of one turn in any order."""
+        coming = iter(parts)
+        try:
+            for extent, charge in coming:
+                self._nursery.start_soon(self._fill, found, extent, charge)
+                await trio.lowlevel.checkpoint()
+        finally:
+            for extent, charge in coming:  # the mount is ending, as each says to whoever waits for it
+                self._nursery.start_soon(self._fill, found, extent, charge)
 
     async def _fill_early(
         self, found: CachedObject, extent: Extent, charge: int, abreast: Abreast, began: float

@@ -1,17 +1,63 @@
 """`aio.precedence`: a few at a time, the most urgent first."""
 
+import pytest
 import trio
 import trio.testing
 
 from mountd.aio.precedence import Precedence
 
 
+async def has_a_free_place(precedence: Precedence) -> bool:
+    with trio.move_on_after(0.05) as waiting:
+        await precedence.take(2)
+    return not waiting.cancelled_caught
+
+
 async def test_nobody_waits_while_there_is_a_place() -> None:
     precedence = Precedence(2)
     for _ in range(3):
-        with trio.testing.assert_no_checkpoints():
-            await precedence.take(1)
-            await precedence.take(1)
+        assert await has_a_free_place(precedence)
+        assert await has_a_free_place(precedence)
+        assert not await has_a_free_place(precedence)
+        precedence.leave()
+        precedence.leave()
+
+
+@pytest.mark.parametrize("places", [1, 2, 4])
+async def test_of_those_who_come_in_one_turn_the_most_urgent_have_the_places(places: int) -> None:
+    for _ in range(20):  # trio throws a coin for the order of each turn
+        precedence = Precedence(places)
+        went: list[int] = []
+
+        async def goes_in(key: int, precedence: Precedence = precedence, went: list[int] = went) -> None:
+            await precedence.take(key)
+            went.append(key)
+
+        async with trio.open_nursery() as nursery:
+            for key in (5, 3, 9, 1, 7, 2):
+                nursery.start_soon(goes_in, key)
+            await trio.testing.wait_all_tasks_blocked()
+            assert sorted(went) == [1, 2, 3, 5, 7, 9][:places]
+            for _ in range(6 - places):
+                precedence.leave()
+
+
+async def test_who_leaves_while_others_come_leaves_a_place_to_the_most_urgent_of_them() -> None:
+    precedence = Precedence(2)
+    await precedence.take(0)
+    went: list[int] = []
+
+    async def goes_in(key: int) -> None:
+        await precedence.take(key)
+        went.append(key)
+
+    async with trio.open_nursery() as nursery:
+        for key in (4, 3, 2, 1):
+            nursery.start_soon(goes_in, key)
+        await trio.lowlevel.checkpoint()  # they have come, or do so just now
+        precedence.leave()
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(went) == [1, 2]
         precedence.leave()
         precedence.leave()
 
@@ -62,8 +108,7 @@ async def test_who_is_cancelled_leaves_the_line() -> None:
         await precedence.take(1)
     assert given_up.cancelled_caught
     precedence.leave()
-    with trio.testing.assert_no_checkpoints():
-        await precedence.take(2)
+    assert await has_a_free_place(precedence)
 
 
 async def test_a_place_that_is_given_in_the_moment_of_a_cancellation_is_had() -> None:
@@ -84,5 +129,21 @@ async def test_a_place_that_is_given_in_the_moment_of_a_cancellation_is_had() ->
             precedence.leave()
             scope.cancel()
     assert had
-    with trio.testing.assert_no_checkpoints():
-        await precedence.take(2)
+    assert await has_a_free_place(precedence)
+
+
+async def test_who_is_cancelled_as_it_comes_leaves_no_place_taken() -> None:
+    precedence = Precedence(1)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await precedence.take(1)  # a free place is had all the same, and left by who has it
+        precedence.leave()
+        await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert await has_a_free_place(precedence)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await precedence.take(1)
+    assert scope.cancelled_caught
+    precedence.leave()
+    assert await has_a_free_place(precedence)

@@ -6,6 +6,8 @@ import pytest
 import trio
 import trio.testing
 
+from mountd.cache.block_cache import BlockCache
+from mountd.errors import UnavailableError
 from mountd.units import KIB, MIB
 from tests.support.remote_versions import a_version
 
@@ -56,3 +58,44 @@ async def test_random_reads_fetch_what_they_ask_for(autojump_clock, make_cache, 
             readers.start_soon(reader)
     await trio.sleep(1)
     assert remote.bytes_fetched() <= 1.5 * 16 * 60 * 64 * KIB
+
+
+async def test_what_is_needed_first_is_asked_for_first(make_cache, remote):
+    """trio runs the tasks of one turn in any order; so it is done a few times."""
+    remote.takes_s = 0
+    for number in range(20):
+        cache = make_cache(64 * MIB)
+        found = cache.acquire(a_version(32 * MIB, f"file{number}"))
+        before = len(remote.fetched)
+        assert cache.read_nowait(found, 0, MIB) is None
+        await trio.testing.wait_all_tasks_blocked()
+        starts = [wanted.start for _, wanted in remote.fetched[before:]]
+        assert len(starts) > 4
+        assert starts == sorted(starts)
+        cache.release(found)
+
+
+async def test_parts_that_were_to_come_are_an_error_for_who_waits_when_the_mount_ends(autojump_clock, remote):
+    async with trio.open_nursery() as outer:
+        failed = []
+
+        async with trio.open_nursery() as owner:
+            cache = remote.cache = BlockCache(remote, owner, limit_bytes=64 * MIB)
+            found = cache.acquire(a_version(32 * MIB))
+            assert cache.read_nowait(found, 0, MIB) is None
+
+            async def wait_for(start):
+                try:
+                    await cache.collect(found, start, start + MIB)
+                except UnavailableError:
+                    failed.append(start)
+
+            for extent in found.extents.within(0, found.version.size):
+                outer.start_soon(wait_for, extent.start)
+            owner.cancel_scope.cancel()
+            await trio.lowlevel.checkpoint_if_cancelled()
+        with trio.fail_after(1):
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(failed) > 4
+        outer.cancel_scope.cancel()
+    assert cache.budget.used == 0
