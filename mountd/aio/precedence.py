@@ -29,21 +29,33 @@ class Precedence:
     """Places for contenders. Invariant: as long as one is free, nobody waits for longer than one turn of the loop.
 
     trio runs the tasks that wake in one turn in any order. So whoever finds a place free lets those of the same turn
-    say how urgent they are before it is given to one of them.
+    say how urgent they are before it is given to one of them, unless there are places for all who `enter`.
 
     Args:
         places: how many go on at a time.
     """
 
     def __init__(self, places: int) -> None:
-        self._free = places
+        self._places = self._free = places
+        self._inside = 0
         self._count = 0
         self._waiting: list[_Contender] = []
         self._is_settling = False
         """Somebody lets the others of this turn come, and hands the free places out in the next."""
 
+    def enter(self) -> None:
+        """Somebody is going to `take` places, now and then; pair with `exit`."""
+        self._inside += 1
+
+    def exit(self) -> None:
+        """It takes none any more."""
+        self._inside -= 1
+
     async def take(self, key: float) -> None:
         """Take a place, after those whose key is less; pair with `leave`."""
+        if self._free and self._inside <= self._places and not self._waiting:
+            self._free -= 1
+            return
         self._count += 1
         contender = _Contender(key, self._count)
         heappush(self._waiting, contender)

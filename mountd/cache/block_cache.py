@@ -15,6 +15,7 @@ No lock: all state is touched by the trio loop only, between checkpoints marked 
 
 import logging
 from functools import partial
+from itertools import islice
 
 import trio
 
@@ -32,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 EARLY_SHARE = 4
 """The part of the budget that may hold, or wait for, what nobody has open yet: a fourth."""
+IN_TURN = 4
+"""Parts of a read-ahead that are asked for in their order."""
 SMALLEST_CHARGE = 4 * KIB
 """What the smallest extent counts for: its Python objects are not free either."""
 
@@ -272,14 +275,17 @@ class BlockCache:
         return parts
 
     async def _fill_in_turn(self, found: CachedObject, parts: list[tuple[Extent, int]]) -> None:
-        """Fetch `parts` and ask for the first of them first: trio runs the tasks of one turn in any order."""
+        """Fetch `parts` and ask for the nearest first, each in a turn of its own: trio runs those of one in any order.
+
+        The further ones together: turns may be long.
+        """
         coming = iter(parts)
         try:
-            for extent, charge in coming:
+            for extent, charge in islice(coming, IN_TURN):
                 self._nursery.start_soon(self._fill, found, extent, charge)
                 await trio.lowlevel.checkpoint()
         finally:
-            for extent, charge in coming:  # the mount is ending, as each says to whoever waits for it
+            for extent, charge in coming:  # if the mount is ending, they say so to whoever waits for them
                 self._nursery.start_soon(self._fill, found, extent, charge)
 
     async def _fill_early(

@@ -93,6 +93,8 @@ class _Place:
         self._precedence = precedence
         self._began = trio.current_time()
         self._has = False
+        if precedence is not None:
+            precedence.enter()
 
     @property
     def in_line(self) -> bool:
@@ -112,6 +114,12 @@ class _Place:
         if self._precedence is not None and self._has:
             self._has = False
             self._precedence.leave()
+
+    def end(self) -> None:
+        """Leave it for good."""
+        self.leave()
+        if self._precedence is not None:
+            self._precedence.exit()
 
 
 class LoopHttp:
@@ -172,12 +180,12 @@ class LoopHttp:
     ) -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used for another."""
         place = _Place(self._precedence if not self._connections.has_tls and length > SMALL else None)
-        buffer = memoryview(unfilled(framing.head_room + length))
         got = 0
         head: Head | None = None
-        if not self._connections.has_tls:
-            await trio.lowlevel.wait_readable(sock)  # it cannot be here yet
         try:
+            buffer = memoryview(unfilled(framing.head_room + length))
+            if not self._connections.has_tls:
+                await trio.lowlevel.wait_readable(sock)  # it cannot be here yet
             while head is None or got < head.whole:
                 room = buffer[got : got + AT_ONCE]
                 missing = (length if head is None else head.whole) - got
@@ -198,7 +206,7 @@ class LoopHttp:
                     if head is not None and head.whole > len(buffer):
                         return Answer(head.status, head.headers, memoryview(b"")), False
         finally:
-            place.leave()
+            place.end()
         return answer_in(buffer, head, length), got == head.whole and head.keeps_connection
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""Whether the processors have something to spare while readers wait for the store.
+"""When the writer of the disk tier steps back: readers wait for the store and the processors have nothing to spare.
 
-Writing to the disk costs a copy and a checksum for every byte. Where processors idle that is nobody's loss; where they
-do not, it is taken from the readers: the disk tier then steps back, and what does not fit its queue is dropped.
-Directories in use are brought to the disk when nobody waits.
+Writing costs a copy and a checksum for every byte. Where processors idle that is nobody's loss; where they do not, it
+is taken from the readers. The writer then works a twentieth of the time, and what does not fit its queue is dropped;
+directories in use are brought to the disk when nobody waits.
 """
 
 import os
@@ -12,7 +12,10 @@ from time import monotonic
 from typing import NamedTuple
 
 SPARE = 0.7
-"""Processors that must idle for that."""
+"""Processors that must idle for the writer to work without pauses."""
+REST = 19.0
+"""How long it rests for the time that it has worked."""
+LONGEST_REST_S = 0.5
 SAMPLE_S = 0.1
 """How long processors are watched for a sample; their time is told in hundredths of a second."""
 STALE_S = 0.5
@@ -37,7 +40,7 @@ def read_processor_time(path: Path = Path("/proc/stat")) -> ProcessorTime | None
 
 
 class Pace:
-    """Says whether there is processor time to spare.
+    """Says whether there is processor time to spare, and how long to rest after a piece of work.
 
     Args:
         read: the machine's processor time.
@@ -54,11 +57,8 @@ class Pace:
         self._processors = processors or os.cpu_count() or 1
         self._read = read
         self._clock = clock
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget what the processors did until now: from now on something else is asked of them."""
-        self._last, self._last_at = self._read(), self._clock()
+        self._last = read()
+        self._last_at = clock()
         self._spare = self._last is None
 
     def has_spare(self) -> bool:
@@ -75,3 +75,9 @@ class Pace:
             ) >= SPARE / self._processors
         self._last, self._last_at = sample, now
         return self._spare
+
+    def rest_s(self, worked_s: float, *, readers_wait: bool) -> float:
+        """Return the seconds to rest after `worked_s` seconds of work."""
+        if not readers_wait or self.has_spare():
+            return 0.0
+        return min(LONGEST_REST_S, REST * worked_s)

@@ -1,7 +1,6 @@
 """The disk tier of one mount: a layer around `fetch` that looks on the disk first and keeps there what the store sent.
 
 - A reader never waits for a write. What came from the store goes into a bounded queue, and is dropped when it is full.
-  While readers wait and no processor idles, little is queued and written.
 - A reader waits for a disk that does nothing for `READ_S` and no longer; a disk in trouble is left out, and comes back
   by itself.
 - Whether the disk has something is looked up in memory, so that a miss costs neither a thread nor a file. What other
@@ -11,13 +10,11 @@
 
 import errno
 from collections.abc import Callable
-from math import inf
 
 import trio
 
 from mountd.aio.threads import Lane
 from mountd.cache.disk.breaker import Breaker
-from mountd.cache.disk.demand import GIVE_WAY_S, Demand
 from mountd.cache.disk.disk_cache import DiskCache, Piece
 from mountd.cache.disk.pace import Pace
 from mountd.cache.disk.reads import DiskReads
@@ -32,12 +29,16 @@ UPKEEP_EVERY_S = 2.0
 UPKEEP_S = 60.0
 FULL_S = 2.0
 """How long nothing is offered to a disk that had no room."""
+LATELY_S = 0.1
 SHORT_QUEUE = 8 * MIB
 """Bytes that wait to be written while readers wait: more would not be written sooner, and their memory is missed where
 it would be used again at once."""
 SHORTEST_QUEUE = 2 * MIB
 """The same while no processor idles either: what cannot be written soon is best not kept at all. One piece always may
 wait."""
+GIVE_WAY_S = 0.5
+"""How long work for later is put off because readers need the processors."""
+_STEP_S = 0.02
 
 log = get_logger("mountd.cache.disk")
 
@@ -90,12 +91,15 @@ class DiskTier:
         self._full_until = 0.0
         self._ready = trio.Event()
         self._breaker = Breaker()
+        self._pace = pace or Pace()
         self._writes = Lane("disk writes", 1)
         self._upkeep = Lane("disk upkeep", 1)
         self._reads = DiskReads(cache, self._trouble)
         self._totals: Totals | None = None
-        self.demand = Demand(pace or Pace())
-        """Readers that wait for the store."""
+        self.demand = 0
+        """Readers that wait for the store now."""
+        self.last_demand = -1e9
+        """When the latest of them got its bytes, in trio's time."""
         self.counters = TierCounters()
         if trouble is not None:
             self._trouble(trouble)
@@ -113,14 +117,15 @@ class DiskTier:
                 return data
         self.counters.misses += 1
         self._on_miss(version)
-        self.demand.begin()
+        self.demand += 1
         try:
             shared = self._shared.find(version, wanted)
             if shared is not None and (data := await shared.part(wanted)) is not None:
                 return data
             data = await self._fetch_shared(version, wanted)
         finally:
-            self.demand.end()
+            self.demand -= 1
+            self.last_demand = trio.current_time()
         self._offer(Piece(version, wanted.start, data))
         return data
 
@@ -133,7 +138,8 @@ class DiskTier:
         shared = self._shared.begin(version, wanted)
 
         def came(data: memoryview | None) -> None:
-            self.demand.end()
+            self.demand -= 1
+            self.last_demand = trio.current_time()
             self._shared.end(version, shared, data)
             try:
                 if data is None:
@@ -152,7 +158,7 @@ class DiskTier:
                 self._shared.end(version, shared, None)
         if begun:
             self.counters.misses += 1
-            self.demand.begin()
+            self.demand += 1
         return begun
 
     # ---- for whoever fills the disk
@@ -184,7 +190,9 @@ class DiskTier:
 
     async def give_way(self) -> None:
         """Wait while readers wait and no processor idles, `GIVE_WAY_S` at most: work for later begins after that."""
-        await self.demand.give_way(trio.current_time() + GIVE_WAY_S)
+        with trio.move_on_after(GIVE_WAY_S):
+            while self.readers_wait and not self._pace.has_spare():  # noqa: ASYNC110 - silence is no event
+                await trio.sleep(_STEP_S)
 
     async def catch_up(self) -> None:
         """Learn now what other processes did, such as `mountd cache clear`."""
@@ -276,7 +284,7 @@ class DiskTier:
     @property
     def readers_wait(self) -> bool:
         """A reader waits for the store, or did a moment ago."""
-        return self.demand.readers_wait
+        return self.demand > 0 or trio.current_time() - self.last_demand < LATELY_S
 
     @property
     def queued_bytes(self) -> int:
@@ -306,21 +314,19 @@ class DiskTier:
 
     def _offer(self, piece: Piece) -> None:
         within = None
-        if self.demand.readers_wait:
-            within = SHORTEST_QUEUE if self.demand.needs_processors else SHORT_QUEUE
+        if self.readers_wait:
+            within = SHORT_QUEUE if self._pace.has_spare() else SHORTEST_QUEUE
         if self.takes_writes and self._queue.try_room(piece.data.nbytes, within=within):
             self._queue.put(Queued(piece))
         else:
             self.counters.bytes_dropped += piece.data.nbytes
 
     async def _write_all(self) -> None:
-        wrote_at = -inf
         while True:
-            await self._queue.work()
-            await self.demand.give_way(wrote_at + GIVE_WAY_S)
-            batch = self._queue.batch()
+            batch = await self._queue.batch()
+            began = trio.current_time()
             kept = await self._write([queued.piece for queued in batch])
-            wrote_at = trio.current_time()
+            worked_s = trio.current_time() - began
             for queued in batch:
                 queued.kept = kept
                 queued.done.set()
@@ -329,9 +335,10 @@ class DiskTier:
                 else:
                     self.counters.bytes_dropped += queued.piece.data.nbytes
             cost = sum(queued.cost for queued in batch)
-            batch.clear()  # while the writer waits, it keeps no bytes in memory
+            batch.clear()  # while the writer rests, it keeps no bytes in memory
             del queued
             self._queue.release(cost)
+            await trio.sleep(self._pace.rest_s(worked_s, readers_wait=self.readers_wait))
 
     async def _write(self, pieces: list[Piece]) -> bool:
         if not self.takes_writes:

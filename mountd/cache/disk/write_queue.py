@@ -67,12 +67,9 @@ class WriteQueue:
         self._line.append(queued)
         self._work.set()
 
-    async def work(self) -> None:
-        """Wait for a piece."""
+    async def batch(self) -> list[Queued]:
+        """Wait for pieces, and take as many as are written at once."""
         await self._work.wait()
-
-    def batch(self) -> list[Queued]:
-        """Take as many pieces as are written at once."""
         batch: list[Queued] = []
         size = 0
         while self._line and len(batch) < BATCH_PIECES and size < BATCH_BYTES:

@@ -1,10 +1,20 @@
 """`aio.precedence`: a few at a time, the most urgent first."""
 
+from collections.abc import Callable
+
 import pytest
 import trio
 import trio.testing
 
 from mountd.aio.precedence import Precedence
+
+
+def crowded(places: int) -> Precedence:
+    """Return one that more want to take places of than there are."""
+    precedence = Precedence(places)
+    for _ in range(places + 1):
+        precedence.enter()
+    return precedence
 
 
 async def has_a_free_place(precedence: Precedence) -> bool:
@@ -26,7 +36,7 @@ async def test_nobody_waits_while_there_is_a_place() -> None:
 @pytest.mark.parametrize("places", [1, 2, 4])
 async def test_of_those_who_come_in_one_turn_the_most_urgent_have_the_places(places: int) -> None:
     for _ in range(20):  # trio throws a coin for the order of each turn
-        precedence = Precedence(places)
+        precedence = crowded(places)
         went: list[int] = []
 
         async def goes_in(key: int, precedence: Precedence = precedence, went: list[int] = went) -> None:
@@ -43,7 +53,7 @@ async def test_of_those_who_come_in_one_turn_the_most_urgent_have_the_places(pla
 
 
 async def test_who_leaves_while_others_come_leaves_a_place_to_the_most_urgent_of_them() -> None:
-    precedence = Precedence(2)
+    precedence = crowded(2)
     await precedence.take(0)
     went: list[int] = []
 
@@ -81,8 +91,9 @@ async def test_the_most_urgent_goes_first_and_the_older_of_two_alike() -> None:
     assert log == [(1, 1), (1, 3), (3, 2), (5, 0)]
 
 
-async def test_never_more_than_the_places() -> None:
-    precedence = Precedence(3)
+@pytest.mark.parametrize("make", [Precedence, crowded])
+async def test_never_more_than_the_places(make: Callable[[int], Precedence]) -> None:
+    precedence = make(3)
     inside, most = 0, 0
 
     async def goes_in_and_out(key: int) -> None:
@@ -133,7 +144,7 @@ async def test_a_place_that_is_given_in_the_moment_of_a_cancellation_is_had() ->
 
 
 async def test_who_is_cancelled_as_it_comes_leaves_no_place_taken() -> None:
-    precedence = Precedence(1)
+    precedence = crowded(1)
     with trio.CancelScope() as scope:
         scope.cancel()
         await precedence.take(1)  # a free place is had all the same, and left by who has it
@@ -147,3 +158,22 @@ async def test_who_is_cancelled_as_it_comes_leaves_no_place_taken() -> None:
     assert scope.cancelled_caught
     precedence.leave()
     assert await has_a_free_place(precedence)
+
+
+async def test_nobody_is_waited_for_where_there_are_places_for_all() -> None:
+    precedence = Precedence(2)
+    precedence.enter()
+    precedence.enter()
+    for _ in range(3):
+        with trio.testing.assert_no_checkpoints():
+            await precedence.take(1)
+            await precedence.take(1)
+        precedence.leave()
+        precedence.leave()
+    precedence.enter()
+    with pytest.raises(AssertionError), trio.testing.assert_no_checkpoints():
+        await precedence.take(1)
+    precedence.leave()
+    precedence.exit()
+    with trio.testing.assert_no_checkpoints():
+        await precedence.take(1)

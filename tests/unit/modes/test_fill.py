@@ -6,7 +6,6 @@ import os
 import pytest
 import trio
 
-from mountd.cache.disk import demand
 from mountd.cache.disk import tier as tier_module
 from mountd.cache.disk.tier import DiskTier
 from mountd.cache.version import ObjectVersion
@@ -82,7 +81,7 @@ class FilledMount:
 def quick(monkeypatch):
     monkeypatch.setattr(tier_module, "UPKEEP_EVERY_S", 0.05)
     monkeypatch.setattr(tier_module, "FULL_S", 0.05)
-    monkeypatch.setattr(demand, "LATELY_S", 0.02)
+    monkeypatch.setattr(tier_module, "LATELY_S", 0.02)
     monkeypatch.setattr(bring, "ROOM_EVERY_S", 0.02)
     for name in ("FIRST_PAUSE_S", "LOOK_EVERY_S", "COUNTED_EVERY_S"):
         monkeypatch.setattr(fill, name, 0.05)

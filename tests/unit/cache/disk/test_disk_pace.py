@@ -1,8 +1,8 @@
-"""The processors have something to spare, or not, or it is not known."""
+"""The writer steps back exactly when readers wait and the processors are busy."""
 
 import pytest
 
-from mountd.cache.disk.pace import SAMPLE_S, STALE_S, Pace, ProcessorTime, read_processor_time
+from mountd.cache.disk.pace import LONGEST_REST_S, REST, SAMPLE_S, STALE_S, Pace, ProcessorTime, read_processor_time
 
 
 class Machine:
@@ -32,30 +32,23 @@ def pace(machine):
     return Pace(machine.read, lambda: machine.now, processors=2)
 
 
-def test_seven_tenths_of_a_processor_are_something(machine, pace):
-    machine.pass_by(2 * SAMPLE_S, idle=34)
-    assert not pace.has_spare()
-    machine.pass_by(2 * SAMPLE_S, idle=35)
+def test_busy_processors_and_waiting_readers_make_it_rest(machine, pace):
+    machine.pass_by(2 * SAMPLE_S, idle=1)
+    assert pace.rest_s(0.01, readers_wait=True) == REST * 0.01
+    assert pace.rest_s(10, readers_wait=True) == LONGEST_REST_S
+
+
+def test_idle_processors_or_no_readers_do_not(machine, pace):
+    machine.pass_by(2 * SAMPLE_S, idle=1)
+    assert pace.rest_s(0.01, readers_wait=False) == 0
+    machine.pass_by(2 * SAMPLE_S, idle=90)
     assert pace.has_spare()
-    machine.pass_by(2 * SAMPLE_S, idle=34)
-    assert not pace.has_spare()
+    assert pace.rest_s(0.01, readers_wait=True) == 0
 
 
 def test_what_was_long_ago_says_nothing_of_this_moment(machine, pace):
     machine.pass_by(STALE_S * 2, idle=100)
     assert not pace.has_spare()
-    machine.pass_by(2 * SAMPLE_S, idle=100)
-    assert pace.has_spare()
-
-
-def test_what_was_before_says_nothing_once_something_else_is_asked_of_them(machine, pace):
-    machine.pass_by(2 * SAMPLE_S, idle=100)
-    assert pace.has_spare()
-    pace.begin()
-    assert not pace.has_spare()
-    machine.pass_by(2 * SAMPLE_S, idle=0)
-    assert not pace.has_spare()
-    pace.begin()
     machine.pass_by(2 * SAMPLE_S, idle=100)
     assert pace.has_spare()
 
@@ -69,11 +62,8 @@ def test_it_looks_no_more_often_than_it_can_tell_something(machine, pace):
     assert machine.reads == before
 
 
-def test_without_numbers_there_always_is(tmp_path):
-    pace = Pace(lambda: None)
-    assert pace.has_spare()
-    pace.begin()
-    assert pace.has_spare()
+def test_without_numbers_it_never_rests(tmp_path):
+    assert Pace(lambda: None).rest_s(1, readers_wait=True) == 0
     assert read_processor_time(tmp_path / "missing") is None
     (tmp_path / "stat").write_text("cpu 1 2\n")
     assert read_processor_time(tmp_path / "stat") is None

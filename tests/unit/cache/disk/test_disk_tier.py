@@ -4,14 +4,12 @@ import itertools
 import threading
 import time
 import tracemalloc
-from itertools import pairwise
 
 import pytest
 import trio
 import trio.lowlevel
 import trio.testing
 
-from mountd.cache.disk import demand
 from mountd.cache.disk import entry as entries
 from mountd.cache.disk import tier as tier_module
 from mountd.cache.disk.disk_cache import _boot_id
@@ -65,7 +63,7 @@ async def test_errors_of_the_store_are_the_readers(tmp_path):
         world.origin.error = ChangedError("file: was replaced")
         with pytest.raises(ChangedError):
             await world.tier.fetch(FILE, WHOLE)
-        assert world.tier.demand.waiting == 0
+        assert world.tier.demand == 0
 
 
 async def test_a_disk_that_writes_slowly_delays_nobody_and_the_queue_stays_bounded(tmp_path, monkeypatch):
@@ -108,7 +106,7 @@ class TestReadersNeedTheProcessors:
             gate = threading.Event()
             write = world.cache.write
             monkeypatch.setattr(world.cache, "write", lambda pieces: (gate.wait(10), write(pieces))[1])
-            world.tier.demand.waiting = 1  # a reader that waits all the time
+            world.tier.demand = 1  # a reader that waits all the time
             try:
                 await world.read(version_of("large", 3 * MIB))  # alone in the queue
                 kept = world.tier.queued_bytes
@@ -118,49 +116,16 @@ class TestReadersNeedTheProcessors:
                 assert world.tier.counters.bytes_dropped == 800 * KIB
             finally:
                 gate.set()
-                world.tier.demand.waiting = 0
+                world.tier.demand = 0
             await world.tier.drain()
             assert world.cache.holds(version_of("large", 3 * MIB), ByteRange(0, 3 * MIB))
 
-    @pytest.mark.parametrize("busy", [True, False])
-    async def test_one_write_in_a_while_unless_a_processor_idles(self, tmp_path, monkeypatch, busy):
-        pace = busy_processors() if busy else idle_processors()
-        async with World(tmp_path, queue_bytes=16 * MIB, pace=pace).running() as world:
-            at: list[float] = []
-            write = world.cache.write
-            monkeypatch.setattr(world.cache, "write", lambda pieces: (at.append(time.monotonic()), write(pieces))[1])
-            world.tier.demand.waiting = 1  # a reader that waits all the time
-            try:
-                for number in range(3):
-                    await world.read(version_of(f"small{number}", 100 * KIB))
-                    await world.until(lambda number=number: len(at) > number)
-            finally:
-                world.tier.demand.waiting = 0
-            pauses = [after - before for before, after in pairwise(at)]
-            if busy:
-                assert all(pause >= demand.GIVE_WAY_S - 0.02 for pause in pauses)
-            else:
-                assert min(pauses) < demand.GIVE_WAY_S / 2
-            await world.tier.drain()
-
-    async def test_how_idle_it_was_before_a_reader_came_does_not_count(self, tmp_path, monkeypatch):
-        pace = idle_processors()
-        async with World(tmp_path, queue_bytes=16 * MIB, pace=pace).running() as world:
-            begun: list[int] = []
-            monkeypatch.setattr(pace, "begin", lambda: begun.append(world.tier.demand.waiting))
-            await world.read(version_of("first", 100 * KIB))
-            await world.read(version_of("second", 100 * KIB))  # within the same while
-            assert begun == [0]
-            await trio.sleep(2 * demand.LATELY_S)
-            await world.read(version_of("third", 100 * KIB))
-            assert begun == [0, 0]
-
     async def test_work_for_later_gives_way_but_not_for_ever(self, tmp_path, autojump_clock):
         tier = World(tmp_path, pace=busy_processors()).tier
-        tier.demand.waiting = 1
+        tier.demand = 1
         before = trio.current_time()
         await tier.give_way()
-        assert trio.current_time() - before == pytest.approx(demand.GIVE_WAY_S)
+        assert trio.current_time() - before == pytest.approx(tier_module.GIVE_WAY_S)
         await tier.aclose()
 
     async def test_work_for_later_begins_at_once_when_nobody_waits(self, tmp_path, autojump_clock):
@@ -172,7 +137,7 @@ class TestReadersNeedTheProcessors:
     async def test_work_for_later_begins_when_processors_idle(self, tmp_path, monkeypatch):
         monkeypatch.setattr(tier_module, "GIVE_WAY_S", 20)
         tier = World(tmp_path, pace=idle_processors()).tier
-        tier.demand.waiting = 1
+        tier.demand = 1
         with trio.fail_after(10):
             await tier.give_way()
         await tier.aclose()
@@ -188,7 +153,7 @@ class TestSharing:
             await world.until(lambda: world.origin.asked)
             nursery.start_soon(world.read)
             nursery.start_soon(world.read, FILE, ByteRange(MIB, FILE.size))
-            await world.until(lambda: world.tier.demand.waiting == 2)
+            await world.until(lambda: world.tier.demand == 2)
             world.origin.hold.set()
         assert len(world.origin.asked) == 1
 
@@ -232,7 +197,7 @@ class TestSharing:
             nursery.start_soon(bring)
             await world.until(lambda: world.origin.asked)
             nursery.start_soon(world.read)
-            await world.until(lambda: world.tier.demand.waiting == 1)
+            await world.until(lambda: world.tier.demand == 1)
             world.origin.hold.set()
             await trio.lowlevel.checkpoint()
 
@@ -310,9 +275,9 @@ async def test_what_was_begun_and_fetched_once_comes_from_the_disk_ever_after(tm
     async with world.running():
         tier = world.tier
         assert tier.begin(FILE, WHOLE, came.append)
-        assert (tier.readers_wait, tier.demand.waiting, came) == (True, 1, [])
+        assert (tier.readers_wait, tier.demand, came) == (True, 1, [])
         begun.answer()
-        assert (tier.demand.waiting, came) == (0, [bytes_of(FILE, *WHOLE)])
+        assert (tier.demand, came) == (0, [bytes_of(FILE, *WHOLE)])
         await tier.drain()
         assert not tier.begin(FILE, WHOLE, came.append), "the disk has it"
         assert await world.read() == came[0]
@@ -339,7 +304,7 @@ async def test_what_did_not_come_is_fetched_in_the_ordinary_way_by_all_who_want_
         nursery.start_soon(world.read)
         await trio.testing.wait_all_tasks_blocked()
         begun.asked.pop()[2](None)
-        assert (came, world.tier.demand.waiting) == ([None], 1)
+        assert (came, world.tier.demand) == ([None], 1)
     assert (world.origin.asked, world.tier.counters.misses) == ([("file", WHOLE)], 1)
 
 
@@ -349,6 +314,6 @@ async def test_what_the_store_refuses_to_begin_leaves_nothing_behind(tmp_path):
     world = World(tmp_path / "cache", begin=begun)
     async with world.running():
         assert not world.tier.begin(FILE, WHOLE, came.append)
-        assert (world.tier.demand.waiting, world.tier.counters.misses) == (0, 0)
+        assert (world.tier.demand, world.tier.counters.misses) == (0, 0)
         await world.read()
     assert (came, world.origin.asked) == ([], [("file", WHOLE)])
