@@ -35,6 +35,7 @@ def warm(bench: Bench) -> list[Result]:
     files = _warm(bench, "warm-small", "warm small files, 8 readers", small, small_job, "files/s", operations_s)
     _check_ratio(seq, "ext4", 0.9)
     _check_ratio(seq, "ext4", 0.9, contender=passthrough.name)
+    _check_ratio(seq, "fuse", 0.8)  # what is left to a daemon, where the kernel's FUSE is slower than its ext4
     _check_ratio(files, "fuse", 0.7)
     return [seq, files]
 
