@@ -12,7 +12,7 @@ from mountd.aio.retry import UNREACHED_S, RetryPolicy
 from mountd.aio.threads import Lane
 from mountd.cache.allocator import free_memory, reuse_buffers, touch
 from mountd.cache.block_cache import BlockCache
-from mountd.cache.disk.tier import SHORT_QUEUE
+from mountd.cache.disk.writer import SHORT_QUEUE
 from mountd.cache.kept import KEEP_DELIVERED
 from mountd.cache.readahead import WindowLimits
 from mountd.cache.version import BeginFetch, Fetch, FetchDone, ObjectVersion, never

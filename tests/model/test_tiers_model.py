@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mountd.cache.block_cache import BlockCache
 from mountd.cache.disk import tier as tier_module
+from mountd.cache.disk import writer as writer_module
 from mountd.cache.disk.disk_cache import DiskCache
 from mountd.cache.disk.room import CacheLimits
 from mountd.cache.disk.tier import DiskTier
@@ -175,7 +176,7 @@ def flip(files, which, at):
 def test_every_byte_is_right_whatever_happens(lives, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tier_module, "UPKEEP_EVERY_S", 0.01)
-        patch.setattr(tier_module, "FULL_S", 0.01)
+        patch.setattr(writer_module, "FULL_S", 0.01)
         patch.setattr("mountd.cache.disk.breaker.FIRST_PAUSE_S", 0.01)
         patch.setattr(tier_module.log, "warning", lambda *_, **__: None)
         node = Node(tmp_path_factory.mktemp("cache"), patch)

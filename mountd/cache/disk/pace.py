@@ -1,10 +1,12 @@
 """When the writer of the disk tier steps back: readers wait for the store and the processors have nothing to spare.
 
 Writing costs a copy and a checksum for every byte. Where processors idle that is nobody's loss; where they do not, it
-is taken from the readers. The writer then works a twentieth of the time, and what does not fit its queue is dropped;
-directories in use are brought to the disk when nobody waits.
+is taken from the readers. In the first second of a burst of reads the writer then does nothing, and what comes waits in
+memory: most bursts are over by then. Later it works a twentieth of the time, and what does not fit its queue is
+dropped; directories in use are brought to the disk when nobody waits.
 """
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ SPARE = 0.7
 REST = 19.0
 """How long it rests for the time that it has worked."""
 LONGEST_REST_S = 0.5
+FIRST_S = 1.0
+"""How long the readers of a burst have the processors to themselves."""
 SAMPLE_S = 0.1
 """How long processors are watched for a sample; their time is told in hundredths of a second."""
 STALE_S = 0.5
@@ -60,6 +64,14 @@ class Pace:
         self._last = read()
         self._last_at = clock()
         self._spare = self._last is None
+        self._burst_at = -math.inf
+
+    def burst_begins(self) -> None:
+        """Readers wait, and none did a moment ago: how idle processors were until now tells nothing of this moment."""
+        now = self._clock()
+        self._burst_at = now
+        self._last, self._last_at = self._read(), now
+        self._spare = self._last is None
 
     def has_spare(self) -> bool:
         """Whether processors idle, as far as is known: just after a quiet time it is not, and the answer is no."""
@@ -75,6 +87,15 @@ class Pace:
             ) >= SPARE / self._processors
         self._last, self._last_at = sample, now
         return self._spare
+
+    @property
+    def burst_is_young(self) -> bool:
+        """The latest burst of reads is in its first second."""
+        return self._clock() - self._burst_at < FIRST_S
+
+    def stands_back(self, *, readers_wait: bool) -> bool:
+        """Whether work is not even to begin yet."""
+        return readers_wait and self.burst_is_young and not self.has_spare()
 
     def rest_s(self, worked_s: float, *, readers_wait: bool) -> float:
         """Return the seconds to rest after `worked_s` seconds of work."""

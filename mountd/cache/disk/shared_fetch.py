@@ -12,20 +12,29 @@ ALWAYS_WAITED_FOR = 1 * MIB
 class SharedFetch:
     """One fetch under way."""
 
-    __slots__ = ("data", "done", "wanted")
+    __slots__ = ("_awaited", "data", "wanted")
 
     def __init__(self, wanted: ByteRange) -> None:
         self.wanted = wanted
-        self.done = trio.Event()
+        self._awaited: trio.Event | None = None
+        """Made by the first who waits: mostly nobody does."""
         self.data: memoryview | None = None
         """What came; None: nothing yet, or it failed."""
 
     async def part(self, wanted: ByteRange) -> memoryview | None:
-        """Wait for the end, and return the bytes of `wanted`, which lie within; None: it failed."""
-        await self.done.wait()
+        """Wait for the end, which is still to come, and return the bytes of `wanted`, a part of it; None: it failed."""
+        if self._awaited is None:
+            self._awaited = trio.Event()
+        await self._awaited.wait()
         if self.data is None:
             return None
         return self.data[wanted.start - self.wanted.start : wanted.stop - self.wanted.start]
+
+    def end(self, data: memoryview | None) -> None:
+        """Hand what came to all who wait."""
+        self.data = data
+        if self._awaited is not None:
+            self._awaited.set()
 
 
 class SharedFetches:
@@ -46,8 +55,7 @@ class SharedFetches:
         running.remove(fetch)
         if not running:
             del self._running[version]
-        fetch.data = data
-        fetch.done.set()
+        fetch.end(data)
 
     def find(self, version: ObjectVersion, wanted: ByteRange) -> SharedFetch | None:
         """Return a fetch that brings `wanted`, and not so much more that asking again were quicker."""

@@ -8,54 +8,31 @@
 - Nothing is fetched twice at once, be it for a reader or to fill the disk.
 """
 
-import errno
 from collections.abc import Callable
 
 import trio
 
 from mountd.aio.threads import Lane
 from mountd.cache.disk.breaker import Breaker
+from mountd.cache.disk.counters import TierCounters
+from mountd.cache.disk.demand import Demand
 from mountd.cache.disk.disk_cache import DiskCache, Piece
 from mountd.cache.disk.pace import Pace
 from mountd.cache.disk.reads import DiskReads
 from mountd.cache.disk.records import Totals
 from mountd.cache.disk.shared_fetch import SharedFetches
-from mountd.cache.disk.write_queue import Queued, WriteQueue, cost_of
+from mountd.cache.disk.writer import Writer, is_full
 from mountd.cache.version import BeginFetch, Fetch, FetchDone, ObjectVersion, never
 from mountd.observe.logs import get_logger
-from mountd.units import MIB, ByteRange
+from mountd.units import ByteRange
 
 UPKEEP_EVERY_S = 2.0
 UPKEEP_S = 60.0
-FULL_S = 2.0
-"""How long nothing is offered to a disk that had no room."""
-LATELY_S = 0.1
-SHORT_QUEUE = 8 * MIB
-"""Bytes that wait to be written while readers wait: more would not be written sooner, and their memory is missed where
-it would be used again at once."""
-SHORTEST_QUEUE = 2 * MIB
-"""The same while no processor idles either: what cannot be written soon is best not kept at all. One piece always may
-wait."""
 GIVE_WAY_S = 0.5
 """How long work for later is put off because readers need the processors."""
 _STEP_S = 0.02
 
 log = get_logger("mountd.cache.disk")
-
-
-class TierCounters:
-    """Counts since the start."""
-
-    __slots__ = ("bytes_dropped", "bytes_hit", "bytes_kept", "errors", "hits", "misses")
-
-    def __init__(self) -> None:
-        self.hits = 0
-        self.misses = 0
-        self.bytes_hit = 0
-        self.bytes_kept = 0
-        self.bytes_dropped = 0
-        """Not kept: the queue or the disk was full, or the disk in trouble."""
-        self.errors = 0
 
 
 class DiskTier:
@@ -86,21 +63,24 @@ class DiskTier:
         self._fetch = fetch
         self._begin = begin
         self._on_miss = on_miss
-        self._queue = WriteQueue(queue_bytes)
         self._shared = SharedFetches()
-        self._full_until = 0.0
         self._ready = trio.Event()
         self._breaker = Breaker()
         self._pace = pace or Pace()
-        self._writes = Lane("disk writes", 1)
         self._upkeep = Lane("disk upkeep", 1)
         self._reads = DiskReads(cache, self._trouble)
         self._totals: Totals | None = None
-        self.demand = 0
-        """Readers that wait for the store now."""
-        self.last_demand = -1e9
-        """When the latest of them got its bytes, in trio's time."""
+        self.demand = Demand(self._pace)
         self.counters = TierCounters()
+        self._writer = Writer(
+            cache,
+            queue_bytes,
+            self.demand,
+            self._pace,
+            is_well=self._is_well,
+            trouble=self._trouble,
+            counters=self.counters,
+        )
         if trouble is not None:
             self._trouble(trouble)
 
@@ -117,16 +97,15 @@ class DiskTier:
                 return data
         self.counters.misses += 1
         self._on_miss(version)
-        self.demand += 1
+        self.demand.begin()
         try:
             shared = self._shared.find(version, wanted)
             if shared is not None and (data := await shared.part(wanted)) is not None:
                 return data
             data = await self._fetch_shared(version, wanted)
         finally:
-            self.demand -= 1
-            self.last_demand = trio.current_time()
-        self._offer(Piece(version, wanted.start, data))
+            self.demand.end()
+        self._writer.offer(Piece(version, wanted.start, data))
         return data
 
     def begin(self, version: ObjectVersion, wanted: ByteRange, done: FetchDone) -> bool:
@@ -138,15 +117,14 @@ class DiskTier:
         shared = self._shared.begin(version, wanted)
 
         def came(data: memoryview | None) -> None:
-            self.demand -= 1
-            self.last_demand = trio.current_time()
+            self.demand.end()
             self._shared.end(version, shared, data)
             try:
                 if data is None:
                     self.counters.misses -= 1  # the ordinary fetch counts
                 else:
                     self._on_miss(version)
-                    self._offer(Piece(version, wanted.start, data))
+                    self._writer.offer(Piece(version, wanted.start, data))
             finally:
                 done(data)
 
@@ -158,7 +136,7 @@ class DiskTier:
                 self._shared.end(version, shared, None)
         if begun:
             self.counters.misses += 1
-            self.demand += 1
+            self.demand.begin()
         return begun
 
     # ---- for whoever fills the disk
@@ -168,8 +146,7 @@ class DiskTier:
 
         Waits for memory first. `wanted` may be here already, and costs nothing then.
         """
-        await self._queue.room(wanted.length)
-        cost = cost_of(wanted.length)
+        cost = await self._writer.room(wanted.length)
         try:
             if not self.takes_writes:
                 return False
@@ -179,14 +156,11 @@ class DiskTier:
             data = None if shared is None else await shared.part(wanted)
             if data is None:
                 data = await self._fetch_shared(version, wanted)
-            queued = Queued(Piece(version, wanted.start, data, pinned))
-            self._queue.put(queued)
             cost = 0  # the writer gives it back
-            await queued.done.wait()
-            return queued.kept
+            return await self._writer.write(Piece(version, wanted.start, data, pinned))
         finally:
             if cost:
-                self._queue.release(cost)
+                self._writer.give_back(cost)
 
     async def give_way(self) -> None:
         """Wait while readers wait and no processor idles, `GIVE_WAY_S` at most: work for later begins after that."""
@@ -211,14 +185,14 @@ class DiskTier:
     async def pin(self, versions: list[ObjectVersion]) -> None:
         """Keep what is here of `versions` whatever room is needed for."""
         try:
-            await self._writes.run(self._cache.pin, versions)
+            await self._writer.lane.run(self._cache.pin, versions)
         except OSError as error:
             self._trouble(error)
 
     async def want(self, count: int, what: bytes, *, filling: bool) -> None:
         """Tell other mounts how many bytes of disk this one keeps filled, or is about to fill."""
         try:
-            await self._writes.run(self._cache.want, count, what, filling)
+            await self._writer.lane.run(self._cache.want, count, what, filling)
         except OSError as error:
             self._trouble(error)
 
@@ -247,7 +221,7 @@ class DiskTier:
         """Write and keep up, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reads.run)
-            nursery.start_soon(self._write_all)
+            nursery.start_soon(self._writer.run)
             nursery.start_soon(self._keep_up)
 
     async def wait_ready(self) -> None:
@@ -256,7 +230,7 @@ class DiskTier:
 
     async def drain(self) -> None:
         """Return once everything that was offered is written."""
-        await self._queue.drained()
+        await self._writer.drain()
 
     async def aclose(self) -> None:
         """Say goodbye to the cache; whatever is under way ends first, or is left to the next process."""
@@ -279,17 +253,17 @@ class DiskTier:
     @property
     def takes_writes(self) -> bool:
         """The disk is ready, well, and had room when it was last asked."""
-        return self._ready.is_set() and not self._breaker.is_open and trio.current_time() >= self._full_until
+        return self._writer.takes
 
     @property
     def readers_wait(self) -> bool:
         """A reader waits for the store, or did a moment ago."""
-        return self.demand > 0 or trio.current_time() - self.last_demand < LATELY_S
+        return self.demand.lately
 
     @property
     def queued_bytes(self) -> int:
         """Bytes of memory that wait to be written."""
-        return self._queue.used
+        return self._writer.queued_bytes
 
     @property
     def corrupt(self) -> int:
@@ -312,47 +286,8 @@ class DiskTier:
             self._shared.end(version, shared, data)
         return data
 
-    def _offer(self, piece: Piece) -> None:
-        within = None
-        if self.readers_wait:
-            within = SHORT_QUEUE if self._pace.has_spare() else SHORTEST_QUEUE
-        if self.takes_writes and self._queue.try_room(piece.data.nbytes, within=within):
-            self._queue.put(Queued(piece))
-        else:
-            self.counters.bytes_dropped += piece.data.nbytes
-
-    async def _write_all(self) -> None:
-        while True:
-            batch = await self._queue.batch()
-            began = trio.current_time()
-            kept = await self._write([queued.piece for queued in batch])
-            worked_s = trio.current_time() - began
-            for queued in batch:
-                queued.kept = kept
-                queued.done.set()
-                if kept:
-                    self.counters.bytes_kept += queued.piece.data.nbytes
-                else:
-                    self.counters.bytes_dropped += queued.piece.data.nbytes
-            cost = sum(queued.cost for queued in batch)
-            batch.clear()  # while the writer rests, it keeps no bytes in memory
-            del queued
-            self._queue.release(cost)
-            await trio.sleep(self._pace.rest_s(worked_s, readers_wait=self.readers_wait))
-
-    async def _write(self, pieces: list[Piece]) -> bool:
-        if not self.takes_writes:
-            return False
-        try:
-            kept = await self._writes.run(self._cache.write, pieces)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
-            if not _is_full(error):
-                self._trouble(error)
-                return False
-            kept = False
-        if not kept:
-            self._full_until = trio.current_time() + FULL_S
-        return kept
+    def _is_well(self) -> bool:
+        return self._ready.is_set() and not self._breaker.is_open
 
     async def _keep_up(self) -> None:
         while True:
@@ -360,7 +295,7 @@ class DiskTier:
                 with trio.fail_after(UPKEEP_S):
                     await self._upkeep_round()
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
-                if not _is_full(error):
+                if not is_full(error):
                     self._trouble(error)
             await trio.sleep(UPKEEP_EVERY_S)
 
@@ -386,7 +321,3 @@ class DiskTier:
                 "the disk cache is in trouble and left out; it is tried again by itself",
                 why=f"{type(error).__name__}: {error}",
             )
-
-
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -18,11 +18,11 @@ class Queued:
 
     __slots__ = ("cost", "done", "kept", "piece")
 
-    def __init__(self, piece: Piece) -> None:
+    def __init__(self, piece: Piece, done: trio.Event | None = None) -> None:
         self.piece = piece
         self.cost = cost_of(piece.data.nbytes)
-        self.done = trio.Event()
-        """It is written, or never will be."""
+        self.done = done
+        """It is written, or never will be; None: nobody waits for that."""
         self.kept = False
 
 
@@ -67,9 +67,12 @@ class WriteQueue:
         self._line.append(queued)
         self._work.set()
 
-    async def batch(self) -> list[Queued]:
-        """Wait for pieces, and take as many as are written at once."""
+    async def wait(self) -> None:
+        """Wait for pieces."""
         await self._work.wait()
+
+    def take(self) -> list[Queued]:
+        """Take as many of them as are written at once."""
         batch: list[Queued] = []
         size = 0
         while self._line and len(batch) < BATCH_PIECES and size < BATCH_BYTES:

@@ -6,7 +6,9 @@ import os
 import pytest
 import trio
 
+from mountd.cache.disk import demand as demand_module
 from mountd.cache.disk import tier as tier_module
+from mountd.cache.disk import writer as writer_module
 from mountd.cache.disk.tier import DiskTier
 from mountd.cache.version import ObjectVersion
 from mountd.errors import UnavailableError
@@ -80,8 +82,8 @@ class FilledMount:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(tier_module, "UPKEEP_EVERY_S", 0.05)
-    monkeypatch.setattr(tier_module, "FULL_S", 0.05)
-    monkeypatch.setattr(tier_module, "LATELY_S", 0.02)
+    monkeypatch.setattr(writer_module, "FULL_S", 0.05)
+    monkeypatch.setattr(demand_module, "LATELY_S", 0.02)
     monkeypatch.setattr(bring, "ROOM_EVERY_S", 0.02)
     for name in ("FIRST_PAUSE_S", "LOOK_EVERY_S", "COUNTED_EVERY_S"):
         monkeypatch.setattr(fill, name, 0.05)

@@ -2,7 +2,16 @@
 
 import pytest
 
-from mountd.cache.disk.pace import LONGEST_REST_S, REST, SAMPLE_S, STALE_S, Pace, ProcessorTime, read_processor_time
+from mountd.cache.disk.pace import (
+    FIRST_S,
+    LONGEST_REST_S,
+    REST,
+    SAMPLE_S,
+    STALE_S,
+    Pace,
+    ProcessorTime,
+    read_processor_time,
+)
 
 
 class Machine:
@@ -53,6 +62,27 @@ def test_what_was_long_ago_says_nothing_of_this_moment(machine, pace):
     assert pace.has_spare()
 
 
+def test_of_a_burst_the_first_second_is_the_readers_alone(machine, pace):
+    assert not pace.stands_back(readers_wait=True)
+    pace.burst_begins()
+    assert pace.stands_back(readers_wait=True)
+    assert not pace.stands_back(readers_wait=False)
+    machine.pass_by(FIRST_S * 0.9, idle=1)
+    assert pace.stands_back(readers_wait=True)
+    machine.pass_by(FIRST_S * 0.1, idle=1)
+    assert not pace.stands_back(readers_wait=True)
+
+
+def test_how_idle_processors_were_before_a_burst_is_forgotten_and_looked_at_anew(machine, pace):
+    machine.pass_by(2 * SAMPLE_S, idle=100)
+    assert pace.has_spare()
+    machine.pass_by(SAMPLE_S, idle=100)
+    pace.burst_begins()
+    assert pace.stands_back(readers_wait=True)
+    machine.pass_by(1.5 * SAMPLE_S, idle=100)
+    assert not pace.stands_back(readers_wait=True)
+
+
 def test_it_looks_no_more_often_than_it_can_tell_something(machine, pace):
     machine.pass_by(2 * SAMPLE_S, idle=50)
     assert pace.has_spare()
@@ -63,7 +93,10 @@ def test_it_looks_no_more_often_than_it_can_tell_something(machine, pace):
 
 
 def test_without_numbers_it_never_rests(tmp_path):
-    assert Pace(lambda: None).rest_s(1, readers_wait=True) == 0
+    pace = Pace(lambda: None)
+    pace.burst_begins()
+    assert not pace.stands_back(readers_wait=True)
+    assert pace.rest_s(1, readers_wait=True) == 0
     assert read_processor_time(tmp_path / "missing") is None
     (tmp_path / "stat").write_text("cpu 1 2\n")
     assert read_processor_time(tmp_path / "stat") is None

@@ -12,6 +12,7 @@ import trio.testing
 
 from mountd.cache.disk import entry as entries
 from mountd.cache.disk import tier as tier_module
+from mountd.cache.disk import writer as writer_module
 from mountd.cache.disk.disk_cache import _boot_id
 from mountd.cache.disk.index import Index
 from mountd.cache.disk.journal import Journal
@@ -63,7 +64,7 @@ async def test_errors_of_the_store_are_the_readers(tmp_path):
         world.origin.error = ChangedError("file: was replaced")
         with pytest.raises(ChangedError):
             await world.tier.fetch(FILE, WHOLE)
-        assert world.tier.demand == 0
+        assert world.tier.demand.waiting == 0
 
 
 async def test_a_disk_that_writes_slowly_delays_nobody_and_the_queue_stays_bounded(tmp_path, monkeypatch):
@@ -90,9 +91,15 @@ async def test_a_disk_that_writes_slowly_delays_nobody_and_the_queue_stays_bound
 
 
 def busy_processors():
-    """Return the pace of a machine whose processors never idle."""
+    """Return the pace of a machine whose processors never idle, and whose readers came this moment."""
     ticks = itertools.count()
-    return Pace(lambda: ProcessorTime(0, next(ticks)), processors=2)
+    return Pace(lambda: ProcessorTime(0, next(ticks)), lambda: 100.0, processors=2)
+
+
+def long_busy_processors():
+    """Return the same, but the readers came long ago, whenever one looks."""
+    ticks, now = itertools.count(), itertools.count(step=10)
+    return Pace(lambda: ProcessorTime(0, next(ticks)), lambda: next(now), processors=2)
 
 
 def idle_processors():
@@ -102,11 +109,11 @@ def idle_processors():
 
 class TestReadersNeedTheProcessors:
     async def test_little_waits_for_the_disk_but_one_piece_always_may(self, tmp_path, monkeypatch):
-        async with World(tmp_path, queue_bytes=16 * MIB, pace=busy_processors()).running() as world:
+        async with World(tmp_path, queue_bytes=16 * MIB, pace=long_busy_processors()).running() as world:
             gate = threading.Event()
             write = world.cache.write
             monkeypatch.setattr(world.cache, "write", lambda pieces: (gate.wait(10), write(pieces))[1])
-            world.tier.demand = 1  # a reader that waits all the time
+            world.tier.demand.begin()  # a reader that waits all the time
             try:
                 await world.read(version_of("large", 3 * MIB))  # alone in the queue
                 kept = world.tier.queued_bytes
@@ -116,13 +123,48 @@ class TestReadersNeedTheProcessors:
                 assert world.tier.counters.bytes_dropped == 800 * KIB
             finally:
                 gate.set()
-                world.tier.demand = 0
+                world.tier.demand.end()
             await world.tier.drain()
             assert world.cache.holds(version_of("large", 3 * MIB), ByteRange(0, 3 * MIB))
 
+    async def test_a_young_burst_of_small_pieces_waits_whole_and_is_written_after_it(self, tmp_path, monkeypatch):
+        async with World(tmp_path, queue_bytes=16 * MIB, pace=busy_processors()).running() as world:
+            write = world.cache.write
+            demand = world.tier.demand
+            waited = []
+            monkeypatch.setattr(world.cache, "write", lambda pieces: (waited.append(demand.waiting), write(pieces))[1])
+            demand.begin()  # a reader that waits all the time
+            small = [version_of(f"small{number}", 256 * KIB) for number in range(32)]
+            for version in small:
+                await world.read(version)
+            await trio.sleep(5 * writer_module._STEP_S)
+            assert (world.tier.queued_bytes, waited, world.tier.counters.bytes_dropped) == (8 * MIB, [], 0)
+            demand.end()
+            await world.tier.drain()
+            assert set(waited) == {0}
+            assert all(world.cache.holds(version, ByteRange(0, version.size)) for version in small)
+
+    async def test_of_large_pieces_few_wait_in_a_young_burst_too(self, tmp_path):
+        async with World(tmp_path, queue_bytes=16 * MIB, pace=busy_processors()).running() as world:
+            world.tier.demand.begin()
+            for number in range(4):
+                await world.read(version_of(f"large{number}", 3 * MIB))
+            assert world.tier.queued_bytes == 3 * MIB
+            world.tier.demand.end()
+            await world.tier.drain()
+            assert world.tier.counters.bytes_kept == 3 * MIB
+
+    async def test_idle_processors_write_in_a_young_burst(self, tmp_path):
+        async with World(tmp_path, queue_bytes=16 * MIB, pace=idle_processors()).running() as world:
+            world.tier.demand.begin()
+            await world.read()
+            with trio.fail_after(10):
+                await world.tier.drain()
+            assert world.cache.holds(FILE, WHOLE)
+
     async def test_work_for_later_gives_way_but_not_for_ever(self, tmp_path, autojump_clock):
         tier = World(tmp_path, pace=busy_processors()).tier
-        tier.demand = 1
+        tier.demand.begin()
         before = trio.current_time()
         await tier.give_way()
         assert trio.current_time() - before == pytest.approx(tier_module.GIVE_WAY_S)
@@ -137,7 +179,7 @@ class TestReadersNeedTheProcessors:
     async def test_work_for_later_begins_when_processors_idle(self, tmp_path, monkeypatch):
         monkeypatch.setattr(tier_module, "GIVE_WAY_S", 20)
         tier = World(tmp_path, pace=idle_processors()).tier
-        tier.demand = 1
+        tier.demand.begin()
         with trio.fail_after(10):
             await tier.give_way()
         await tier.aclose()
@@ -153,7 +195,7 @@ class TestSharing:
             await world.until(lambda: world.origin.asked)
             nursery.start_soon(world.read)
             nursery.start_soon(world.read, FILE, ByteRange(MIB, FILE.size))
-            await world.until(lambda: world.tier.demand == 2)
+            await world.until(lambda: world.tier.demand.waiting == 2)
             world.origin.hold.set()
         assert len(world.origin.asked) == 1
 
@@ -197,7 +239,7 @@ class TestSharing:
             nursery.start_soon(bring)
             await world.until(lambda: world.origin.asked)
             nursery.start_soon(world.read)
-            await world.until(lambda: world.tier.demand == 1)
+            await world.until(lambda: world.tier.demand.waiting == 1)
             world.origin.hold.set()
             await trio.lowlevel.checkpoint()
 
@@ -275,9 +317,9 @@ async def test_what_was_begun_and_fetched_once_comes_from_the_disk_ever_after(tm
     async with world.running():
         tier = world.tier
         assert tier.begin(FILE, WHOLE, came.append)
-        assert (tier.readers_wait, tier.demand, came) == (True, 1, [])
+        assert (tier.readers_wait, tier.demand.waiting, came) == (True, 1, [])
         begun.answer()
-        assert (tier.demand, came) == (0, [bytes_of(FILE, *WHOLE)])
+        assert (tier.demand.waiting, came) == (0, [bytes_of(FILE, *WHOLE)])
         await tier.drain()
         assert not tier.begin(FILE, WHOLE, came.append), "the disk has it"
         assert await world.read() == came[0]
@@ -304,7 +346,7 @@ async def test_what_did_not_come_is_fetched_in_the_ordinary_way_by_all_who_want_
         nursery.start_soon(world.read)
         await trio.testing.wait_all_tasks_blocked()
         begun.asked.pop()[2](None)
-        assert (came, world.tier.demand) == ([None], 1)
+        assert (came, world.tier.demand.waiting) == ([None], 1)
     assert (world.origin.asked, world.tier.counters.misses) == ([("file", WHOLE)], 1)
 
 
@@ -314,6 +356,6 @@ async def test_what_the_store_refuses_to_begin_leaves_nothing_behind(tmp_path):
     world = World(tmp_path / "cache", begin=begun)
     async with world.running():
         assert not world.tier.begin(FILE, WHOLE, came.append)
-        assert (world.tier.demand, world.tier.counters.misses) == (0, 0)
+        assert (world.tier.demand.waiting, world.tier.counters.misses) == (0, 0)
         await world.read()
     assert (came, world.origin.asked) == ([], [("file", WHOLE)])
