@@ -7,7 +7,10 @@ import trio
 from mountd.cache.disk.pace import Pace
 
 LATELY_S = 0.1
-"""A pause of so long ends a burst of reads."""
+"""How long a reader that got its bytes is expected to come for more."""
+BURST_AFTER_S = 0.5
+"""A pause of so long ends a burst of reads. Shorter ones are of a reader that works on what it has read: were each the
+beginning of a burst, which counts as busy, little would be written on an idle machine."""
 
 
 class Demand:
@@ -26,7 +29,7 @@ class Demand:
 
     def begin(self) -> None:
         """A reader waits; pair with `end`."""
-        if not self.lately:
+        if not self.waiting and trio.current_time() - self._ended >= BURST_AFTER_S:
             self._pace.burst_begins()
         self.waiting += 1
 

@@ -68,9 +68,8 @@ class Pace:
 
     def burst_begins(self) -> None:
         """Readers wait, and none did a moment ago: how idle processors were until now tells nothing of this moment."""
-        now = self._clock()
-        self._burst_at = now
-        self._last, self._last_at = self._read(), now
+        self._burst_at = self._clock()
+        self._last_at = -math.inf
         self._spare = self._last is None
 
     def has_spare(self) -> bool:

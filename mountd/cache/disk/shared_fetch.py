@@ -12,20 +12,22 @@ ALWAYS_WAITED_FOR = 1 * MIB
 class SharedFetch:
     """One fetch under way."""
 
-    __slots__ = ("_awaited", "data", "wanted")
+    __slots__ = ("_awaited", "_over", "data", "wanted")
 
     def __init__(self, wanted: ByteRange) -> None:
         self.wanted = wanted
         self._awaited: trio.Event | None = None
         """Made by the first who waits: mostly nobody does."""
+        self._over = False
         self.data: memoryview | None = None
         """What came; None: nothing yet, or it failed."""
 
     async def part(self, wanted: ByteRange) -> memoryview | None:
-        """Wait for the end, which is still to come, and return the bytes of `wanted`, a part of it; None: it failed."""
-        if self._awaited is None:
-            self._awaited = trio.Event()
-        await self._awaited.wait()
+        """Wait for the end, and return the bytes of `wanted`, which lie within; None: it failed."""
+        if not self._over:
+            if self._awaited is None:
+                self._awaited = trio.Event()
+            await self._awaited.wait()
         if self.data is None:
             return None
         return self.data[wanted.start - self.wanted.start : wanted.stop - self.wanted.start]
@@ -33,6 +35,7 @@ class SharedFetch:
     def end(self, data: memoryview | None) -> None:
         """Hand what came to all who wait."""
         self.data = data
+        self._over = True
         if self._awaited is not None:
             self._awaited.set()
 

@@ -72,8 +72,10 @@ class DiskTier:
         self._totals: Totals | None = None
         self.demand = Demand(self._pace)
         self.counters = TierCounters()
+        self._writes = Lane("disk writes", 1)
         self._writer = Writer(
             cache,
+            self._writes,
             queue_bytes,
             self.demand,
             self._pace,
@@ -185,14 +187,14 @@ class DiskTier:
     async def pin(self, versions: list[ObjectVersion]) -> None:
         """Keep what is here of `versions` whatever room is needed for."""
         try:
-            await self._writer.lane.run(self._cache.pin, versions)
+            await self._writes.run(self._cache.pin, versions)
         except OSError as error:
             self._trouble(error)
 
     async def want(self, count: int, what: bytes, *, filling: bool) -> None:
         """Tell other mounts how many bytes of disk this one keeps filled, or is about to fill."""
         try:
-            await self._writer.lane.run(self._cache.want, count, what, filling)
+            await self._writes.run(self._cache.want, count, what, filling)
         except OSError as error:
             self._trouble(error)
 

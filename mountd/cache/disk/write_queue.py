@@ -41,6 +41,9 @@ class WriteQueue:
         self._changed = trio.Event()
         self._work = trio.Event()
 
+    def __len__(self) -> int:
+        return len(self._line)
+
     async def room(self, count: int) -> None:
         """Wait until there is room for `count` bytes, and take it; pair with `release` of their cost."""
         cost = cost_of(count)
@@ -48,10 +51,10 @@ class WriteQueue:
             await self._changed.wait()
         self.used += cost
 
-    def try_room(self, count: int, *, within: int | None = None) -> bool:
-        """Take room for `count` bytes if there is any; `within`: in a queue of so many bytes, or an empty one."""
+    def try_room(self, count: int, *, within: int) -> bool:
+        """Take room for `count` bytes if there is any, in a queue of at most `within` bytes or an empty one."""
         cost = cost_of(count)
-        if self.used + cost > self.limit or (within is not None and self.used and self.used + cost > within):
+        if self.used + cost > self.limit or (self.used and self.used + cost > within):
             return False
         self.used += cost
         return True

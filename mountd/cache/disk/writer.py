@@ -14,14 +14,19 @@ from mountd.aio.threads import Lane
 from mountd.cache.disk.counters import TierCounters
 from mountd.cache.disk.demand import Demand
 from mountd.cache.disk.disk_cache import DiskCache, Piece
-from mountd.cache.disk.pace import FIRST_S, Pace
+from mountd.cache.disk.pace import Pace
 from mountd.cache.disk.write_queue import Queued, WriteQueue, cost_of
 from mountd.units import MIB
 
 FULL_S = 2.0
 """How long nothing is offered to a disk that had no room."""
 SMALL = 1 * MIB
-"""In a burst's first second, pieces below this may fill the whole queue: their readers need no memory for windows."""
+"""In a burst's first second, pieces below this may fill most of the queue: their readers hardly need memory for
+windows."""
+MOST_SMALL = 2000
+"""So many of them may wait: a batch takes as long however small they are, and the end of a mount waits for all."""
+KEPT_FREE = 8
+"""The part of the queue that is left then for who brings something to the disk: an eighth."""
 SHORT_QUEUE = 8 * MIB
 """Bytes that otherwise wait to be written while readers wait: more would not be written sooner, and their memory is
 missed where it would be used again at once."""
@@ -35,7 +40,8 @@ class Writer:
     """That of one tier.
 
     Args:
-        cache: is written to, by one thread.
+        cache: is written to.
+        lane: in which it is.
         queue_bytes: the most bytes that wait to be written, in memory.
         demand: the readers.
         pace: knows whether processors idle.
@@ -47,6 +53,7 @@ class Writer:
     def __init__(
         self,
         cache: DiskCache,
+        lane: Lane,
         queue_bytes: int,
         demand: Demand,
         pace: Pace,
@@ -62,13 +69,14 @@ class Writer:
         self._is_well = is_well
         self._trouble = trouble
         self._counters = counters
-        self._full_until = 0.0
-        self.lane = Lane("disk writes", 1)
+        self._full_until: float | None = None
+        self._lane = lane
+        self._ending = trio.Event()
 
     @property
     def takes(self) -> bool:
         """The disk is well, and had room when it was last asked."""
-        return self._is_well() and (not self._full_until or trio.current_time() >= self._full_until)
+        return self._is_well() and (self._full_until is None or trio.current_time() >= self._full_until)
 
     @property
     def queued_bytes(self) -> int:
@@ -101,29 +109,34 @@ class Writer:
         return queued.kept
 
     async def drain(self) -> None:
-        """Return once everything that was offered is written."""
+        """Return once everything that was offered is written; from now on no reader is spared."""
+        self._ending.set()
         await self._queue.drained()
 
     async def run(self) -> None:
         """Write, until cancelled."""
         while True:
             await self._queue.wait()
-            await self._stand_back()
+            while self._pace.stands_back(readers_wait=self._readers_wait):  # noqa: ASYNC110 - silence is no event
+                await trio.sleep(_STEP_S)
             worked_s = await self._write_batch()
-            await trio.sleep(self._pace.rest_s(worked_s, readers_wait=self._demand.lately))
+            with trio.move_on_after(self._pace.rest_s(worked_s, readers_wait=self._readers_wait)):
+                await self._ending.wait()
 
     # ---- inside
 
-    def _longest_queue(self, count: int) -> int | None:
-        """Return how many bytes may wait if one more piece does, of `count` bytes; None: as many as there is room."""
-        if not self._demand.lately or (count < SMALL and self._pace.burst_is_young):
-            return None
-        return SHORT_QUEUE if self._pace.has_spare() else SHORTEST_QUEUE
+    @property
+    def _readers_wait(self) -> bool:
+        return self._demand.lately and not self._ending.is_set()
 
-    async def _stand_back(self) -> None:
-        with trio.move_on_after(FIRST_S):  # and no longer, if one burst follows another
-            while self._pace.stands_back(readers_wait=self._demand.lately):  # noqa: ASYNC110 - silence is no event
-                await trio.sleep(_STEP_S)
+    def _longest_queue(self, count: int) -> int:
+        """Return how many bytes may wait if one more piece does, of `count` bytes."""
+        if not self._demand.lately:
+            return self._queue.limit
+        short = SHORT_QUEUE if self._pace.has_spare() else SHORTEST_QUEUE
+        if count < SMALL and self._pace.burst_is_young and len(self._queue) < MOST_SMALL:
+            return max(short, self._queue.limit - self._queue.limit // KEPT_FREE)
+        return short
 
     async def _write_batch(self) -> float:
         """Write what is written at once; return how many seconds that took."""
@@ -146,7 +159,7 @@ class Writer:
         if not self.takes:
             return False
         try:
-            kept = await self.lane.run(self._cache.write, pieces)
+            kept = await self._lane.run(self._cache.write, pieces)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the disk, the mount goes on
             if not is_full(error):
                 self._trouble(error)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mountd.cache.disk import room
+from mountd.cache.disk import index
 from mountd.cache.disk.records import Need
 from mountd.cache.disk.room import NO_CEILING, CacheLimits, Space
 from mountd.errors import DeniedError, SetupError
@@ -244,8 +244,9 @@ class TestCeiling:
         ceiling = first.totals().standing.ceiling
         assert ceiling == first.first_free // 2
         first.close()
-        monkeypatch.setattr(room, "measure", lambda _: Space(block=4096, free=10 * MIB, free_inodes=None, inodes=0))
+        monkeypatch.setattr(index, "measure", lambda _: Space(block=4096, free=10 * MIB, free_inodes=None, inodes=0))
         again = open_cache(tmp_path, size="50%")
+        assert again.totals().standing.free == 10 * MIB
         assert again.totals().standing.ceiling == ceiling
         again.close()
 

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from mountd.cache.disk.demand import LATELY_S, Demand
+from mountd.cache.disk.demand import BURST_AFTER_S, LATELY_S, Demand
 
 
 class Bursts:
@@ -36,5 +36,9 @@ async def test_short_pauses_end_no_burst():
     assert bursts.count == 1
     await trio.sleep(LATELY_S * 1.1)
     assert not demand.lately
+    demand.begin()
+    demand.end()
+    assert (demand.lately, bursts.count) == (True, 1)
+    await trio.sleep(BURST_AFTER_S)
     demand.begin()
     assert (demand.lately, bursts.count) == (True, 2)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from mountd.cache.disk import room
+from mountd.cache.disk import index
 from mountd.cache.disk.index import LEAST_REWRITTEN
 from mountd.cache.disk.journal import MAGIC
 from mountd.cache.disk.room import Space
@@ -163,9 +163,10 @@ class TestRestarts:
             taken = sum(path.stat().st_blocks * 512 for path in tmp_path.rglob("*") if path.is_file())
             return Space(block=4096, free=(1 << 36) - taken, free_inodes=None, inodes=0)
 
-        monkeypatch.setattr(room, "measure", disk_of_its_own)
+        monkeypatch.setattr(index, "measure", disk_of_its_own)
         first = open_cache(tmp_path, size="50%")
         before = first.first_free
+        assert (1 << 36) - MIB < before <= 1 << 36
         for number in range(20):
             first.write([piece_of(version_of(f"{number}", MIB))])
         first.close()

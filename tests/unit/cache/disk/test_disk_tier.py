@@ -12,7 +12,6 @@ import trio.testing
 
 from mountd.cache.disk import entry as entries
 from mountd.cache.disk import tier as tier_module
-from mountd.cache.disk import writer as writer_module
 from mountd.cache.disk.disk_cache import _boot_id
 from mountd.cache.disk.index import Index
 from mountd.cache.disk.journal import Journal
@@ -91,15 +90,9 @@ async def test_a_disk_that_writes_slowly_delays_nobody_and_the_queue_stays_bound
 
 
 def busy_processors():
-    """Return the pace of a machine whose processors never idle, and whose readers came this moment."""
+    """Return the pace of a machine whose processors never idle."""
     ticks = itertools.count()
-    return Pace(lambda: ProcessorTime(0, next(ticks)), lambda: 100.0, processors=2)
-
-
-def long_busy_processors():
-    """Return the same, but the readers came long ago, whenever one looks."""
-    ticks, now = itertools.count(), itertools.count(step=10)
-    return Pace(lambda: ProcessorTime(0, next(ticks)), lambda: next(now), processors=2)
+    return Pace(lambda: ProcessorTime(0, next(ticks)), processors=2)
 
 
 def idle_processors():
@@ -108,60 +101,6 @@ def idle_processors():
 
 
 class TestReadersNeedTheProcessors:
-    async def test_little_waits_for_the_disk_but_one_piece_always_may(self, tmp_path, monkeypatch):
-        async with World(tmp_path, queue_bytes=16 * MIB, pace=long_busy_processors()).running() as world:
-            gate = threading.Event()
-            write = world.cache.write
-            monkeypatch.setattr(world.cache, "write", lambda pieces: (gate.wait(10), write(pieces))[1])
-            world.tier.demand.begin()  # a reader that waits all the time
-            try:
-                await world.read(version_of("large", 3 * MIB))  # alone in the queue
-                kept = world.tier.queued_bytes
-                for number in range(8):
-                    await world.read(version_of(f"small{number}", 100 * KIB))
-                assert kept == world.tier.queued_bytes == 3 * MIB
-                assert world.tier.counters.bytes_dropped == 800 * KIB
-            finally:
-                gate.set()
-                world.tier.demand.end()
-            await world.tier.drain()
-            assert world.cache.holds(version_of("large", 3 * MIB), ByteRange(0, 3 * MIB))
-
-    async def test_a_young_burst_of_small_pieces_waits_whole_and_is_written_after_it(self, tmp_path, monkeypatch):
-        async with World(tmp_path, queue_bytes=16 * MIB, pace=busy_processors()).running() as world:
-            write = world.cache.write
-            demand = world.tier.demand
-            waited = []
-            monkeypatch.setattr(world.cache, "write", lambda pieces: (waited.append(demand.waiting), write(pieces))[1])
-            demand.begin()  # a reader that waits all the time
-            small = [version_of(f"small{number}", 256 * KIB) for number in range(32)]
-            for version in small:
-                await world.read(version)
-            await trio.sleep(5 * writer_module._STEP_S)
-            assert (world.tier.queued_bytes, waited, world.tier.counters.bytes_dropped) == (8 * MIB, [], 0)
-            demand.end()
-            await world.tier.drain()
-            assert set(waited) == {0}
-            assert all(world.cache.holds(version, ByteRange(0, version.size)) for version in small)
-
-    async def test_of_large_pieces_few_wait_in_a_young_burst_too(self, tmp_path):
-        async with World(tmp_path, queue_bytes=16 * MIB, pace=busy_processors()).running() as world:
-            world.tier.demand.begin()
-            for number in range(4):
-                await world.read(version_of(f"large{number}", 3 * MIB))
-            assert world.tier.queued_bytes == 3 * MIB
-            world.tier.demand.end()
-            await world.tier.drain()
-            assert world.tier.counters.bytes_kept == 3 * MIB
-
-    async def test_idle_processors_write_in_a_young_burst(self, tmp_path):
-        async with World(tmp_path, queue_bytes=16 * MIB, pace=idle_processors()).running() as world:
-            world.tier.demand.begin()
-            await world.read()
-            with trio.fail_after(10):
-                await world.tier.drain()
-            assert world.cache.holds(FILE, WHOLE)
-
     async def test_work_for_later_gives_way_but_not_for_ever(self, tmp_path, autojump_clock):
         tier = World(tmp_path, pace=busy_processors()).tier
         tier.demand.begin()
