@@ -100,7 +100,7 @@ class Bringer:
             if progress.failed:
                 progress.end("failed", f"{progress.failed} requests failed: {progress.note}")
             else:
-                progress.end("complete", "")
+                progress.complete()
         else:
             log.warning("not everything was brought to disk", why=progress.note)
 
@@ -142,6 +142,8 @@ class Bringer:
             kept = await self._tier.bring(version, part, pinned=pinned)
         except (ChangedError, NotFoundError):
             progress.forget(part.length)  # what is there now is another version
+            progress.files_gone += left[0] > 0
+            left[0] = 0
         except MountdError as error:
             progress.failed += 1
             progress.note = error.message

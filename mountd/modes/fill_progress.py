@@ -30,6 +30,8 @@ class FillProgress:
     size_missing: int = 0
     size_brought: int = 0
     files_done: int = 0
+    files_gone: int = 0
+    """Replaced or removed since they were counted."""
     failed: int = 0
 
     @property
@@ -74,6 +76,12 @@ class FillProgress:
         """`size` bytes are not there to be brought any more."""
         self.size_missing -= size
         self.size_total -= size
+
+    def complete(self) -> None:
+        """It is over, and everything is on disk: what readers fetched meanwhile was not brought, and is there too."""
+        self.size_brought = self.size_missing
+        self.files_done = self.files_total - self.files_gone
+        self.end("complete", "")
 
     def end(self, state: str, note: str) -> None:
         """It is over."""

@@ -2,8 +2,8 @@
 
 Writing costs a copy and a checksum for every byte. Where processors idle that is nobody's loss; where they do not, it
 is taken from the readers. In the first second of a burst of reads the writer then does nothing, and what comes waits in
-memory: most bursts are over by then. Later it works a twentieth of the time, and what does not fit its queue is
-dropped; directories in use are brought to the disk when nobody waits.
+memory; later it works a twentieth of the time. What does not fit its queue is dropped; directories in use are brought
+to the disk when nobody waits.
 """
 
 import math
@@ -67,7 +67,7 @@ class Pace:
         self._burst_at = -math.inf
 
     def burst_begins(self) -> None:
-        """Readers wait, and none did a moment ago: how idle processors were until now tells nothing of this moment."""
+        """Readers wait, and none did for a while: how idle processors were until now tells nothing of this moment."""
         self._burst_at = self._clock()
         self._last_at = -math.inf
         self._spare = self._last is None

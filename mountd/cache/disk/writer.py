@@ -2,7 +2,7 @@
 
 - Nobody waits for room but who brings something to the disk. What a reader fetched is offered, and dropped where it
   does not fit the queue: a shorter one while readers wait, when it could not be written soon.
-- When it writes, and when readers are to have the processors, is said in `pace`.
+- When it writes, and when readers have the processors, is said in `pace`. At the end of a mount it spares nobody.
 """
 
 import errno

@@ -9,6 +9,7 @@ import trio
 from mountd.cache.disk import demand as demand_module
 from mountd.cache.disk import tier as tier_module
 from mountd.cache.disk import writer as writer_module
+from mountd.cache.disk.disk_cache import Piece
 from mountd.cache.disk.tier import DiskTier
 from mountd.cache.version import ObjectVersion
 from mountd.errors import UnavailableError
@@ -233,7 +234,26 @@ class TestWhole:
             node.put("b", 30_000)
             node.hold.set()
             await mount.until("complete")
-            assert mount.fill.progress.size_total == 20_000
+            status = mount.fill.progress.status()
+            assert (status.bytes, status.bytes_total, status.files, status.files_total) == (20_000, 20_000, 1, 2)
+
+    async def test_what_readers_kept_meanwhile_counts_as_brought(self, node):
+        for number in range(bring.REQUESTS):
+            node.put(f"{number:02}", 10_000)
+        node.put("zz", 10_000)
+        node.hold = trio.Event()
+        async with node.mounted() as mount:
+            with trio.fail_after(20):
+                while len(node.asked) < bring.REQUESTS:  # noqa: ASYNC110
+                    await trio.sleep(0.005)
+            info = await node.store.stat("zz")
+            chunk = await node.store.read("zz", 0, info.size, if_match=info.etag)
+            assert mount.cache.write([Piece(ObjectVersion("zz", info.etag, info.size), 0, chunk.data)])
+            node.hold.set()
+            await mount.until("complete")
+            status = mount.fill.progress.status()
+            assert (status.bytes, status.files) == (status.bytes_total, status.files_total) == (330_000, 33)
+            assert all(key != "zz" for key, _ in node.asked)
 
 
 class TestDirectories:
