@@ -133,10 +133,9 @@ class Writer:
         """Return how many bytes may wait if one more piece does, of `count` bytes."""
         if not self._demand.lately:
             return self._queue.limit
-        short = SHORT_QUEUE if self._pace.has_spare() else SHORTEST_QUEUE
         if count < SMALL and self._pace.burst_is_young and len(self._queue) < MOST_SMALL:
-            return max(short, self._queue.limit - self._queue.limit // KEPT_FREE)
-        return short
+            return max(SHORTEST_QUEUE, self._queue.limit - self._queue.limit // KEPT_FREE)
+        return SHORT_QUEUE if self._pace.has_spare() else SHORTEST_QUEUE
 
     async def _write_batch(self) -> float:
         """Write what is written at once; return how many seconds that took."""
