@@ -43,23 +43,30 @@ class Channel:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
         os.set_blocking(self._descriptor, False)
-        self.request = bytearray(protocol.REQUEST_ROOM)
-        """The last request that was received, from its header on."""
-        self._room = [self.request]
+        self._room = bytearray(protocol.REQUEST_ROOM)
+        self._rooms = [self._room]
+        self.ended = False
+        """No request will come any more."""
         self._lane = Lane("large replies", 1)
 
-    def receive(self) -> int:
-        """Fill `request` and return its bytes; 0: none is there, -1: none will come any more."""
-        while True:
+    def receive(self, most: int) -> list[bytes]:
+        """Return the requests that are there, each from its header on; `most` of them at most."""
+        requests: list[bytes] = []
+        while len(requests) < most:
             try:
-                return os.readv(self._descriptor, self._room)
+                length = os.readv(self._descriptor, self._rooms)
             except BlockingIOError:
-                return 0
+                break
             except OSError as error:
-                if error.errno in GONE:
-                    return -1
-                if error.errno not in TAKEN_BACK:
-                    raise
+                if error.errno in TAKEN_BACK:
+                    continue
+                if error.errno not in GONE and not requests:
+                    raise  # else it is raised once these are handled
+                self.ended = error.errno in GONE
+                break
+            else:
+                requests.append(bytes(self._room[:length]))
+        return requests
 
     async def wait(self) -> None:
         """Wait until `receive` is worth another try."""

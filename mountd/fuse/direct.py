@@ -1,15 +1,17 @@
 """An engine that answers the kernel's requests itself, straight from the descriptor.
 
 Most requests are answered where they are read, without a task: lookups that ask nothing, reads of what is in memory.
-One that has to wait gets a task of its own, so that any number of them holds up nobody. Beside what that saves, the
-kernel learns at INIT what libfuse never tells it: that lookups in one directory may run side by side, and how many
-requests may be under way.
+One that has to wait gets a task of its own, so that any number of them holds up nobody. Those that are there together
+are handled by kind, for what is done alike finds the processor's caches warm. Beside what all that saves, the kernel
+learns at INIT what libfuse never tells it: that lookups in one directory may run side by side, and how many requests
+may be under way.
 
 Nothing is decided here but how to answer; what, is `vfs`'s. No exception of a request ends the session.
 """
 
 import errno
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import trio
 
@@ -39,8 +41,15 @@ CHANGES = (
 UNANSWERED = frozenset({protocol.FORGET, protocol.BATCH_FORGET, protocol.INTERRUPT, protocol.NOTIFY_REPLY})
 """Requests without a reply. An interrupt is none either: a read that was begun is answered, as on a disk."""
 
-Handler = Callable[[int, int, int, int], None]
-"""Takes unique, node, calling thread and the request's length; answers, now or later."""
+Handler = Callable[[int, int, int, bytes], None]
+"""Takes unique, node, calling thread and the request, header included; answers, now or later."""
+
+AT_ONCE = 16
+"""Requests that are received before the first of them is handled."""
+URGENCY = {protocol.READ: 0, protocol.OPEN: 1, protocol.LOOKUP: 2}
+"""Which of those that were received together are handled first: bytes that somebody waits for, then what asks the store
+for more. For a RELEASE nobody waits. What is under way at the same time, the kernel has put in no order."""
+LEAST_URGENT = 3
 
 
 class DirectEngine:
@@ -65,7 +74,6 @@ class DirectEngine:
         opens: OpenAnswers | None = None,
     ) -> None:
         self._channel = Channel(descriptor)
-        self._request = self._channel.request
         self._fs = filesystem
         self._attributes = attributes
         self._failures = failures
@@ -119,29 +127,37 @@ class DirectEngine:
             await self._channel.aclose()
 
     async def _serve(self) -> None:
-        receive, request, handlers = self._channel.receive, self._request, self._handlers
-        unpack = protocol.IN_HEADER.unpack_from
+        channel, unpack = self._channel, protocol.IN_HEADER.unpack_from
         turns = 0
-        while (length := receive()) >= 0:
-            if not length:
-                await self._channel.wait()
+        while True:
+            requests = channel.receive(AT_ONCE)
+            if not requests:
+                if channel.ended:
+                    return
+                await channel.wait()
                 turns = 0
                 continue
-            _, opcode, unique, node, _, _, caller, _, _ = unpack(request)
-            handler = handlers.get(opcode)
-            if handler is None:
-                self._channel.fail(unique, errno.ENOSYS)
-            else:
-                try:
-                    handler(unique, node, caller, length)
-                except Exception as error:
-                    if opcode == protocol.INIT:
-                        raise  # without it there is no session
-                    self._fail(unique, _name(handler), error, answered=opcode not in UNANSWERED)
-            turns += 1
+            heads: list[tuple[Any, ...]] = [(*unpack(request), request) for request in requests]
+            if len(heads) > 1:
+                heads.sort(key=_rank)
+            for _, opcode, unique, node, _, _, caller, _, _, request in heads:
+                self._handle(opcode, unique, node, caller, request)
+            turns += len(heads)
             if turns >= FAIR_EVERY:
                 turns = 0
                 await trio.lowlevel.checkpoint()
+
+    def _handle(self, opcode: int, unique: int, node: int, caller: int, request: bytes) -> None:
+        handler = self._handlers.get(opcode)
+        if handler is None:
+            self._channel.fail(unique, errno.ENOSYS)
+            return
+        try:
+            handler(unique, node, caller, request)
+        except Exception as error:
+            if opcode == protocol.INIT:
+                raise  # without it there is no session
+            self._fail(unique, _name(handler), error, answered=opcode not in UNANSWERED)
 
     def _fail(self, unique: int, operation: str, error: Exception, *, answered: bool = True) -> None:
         number = self._failures.errno_of(operation, error)
@@ -172,15 +188,15 @@ class DirectEngine:
 
     # ---- the session
 
-    def _init(self, unique: int, _node: int, _caller: int, _length: int) -> None:
-        major, minor, max_readahead, offered = protocol.INIT_IN.unpack_from(self._request, protocol.BODY)
+    def _init(self, unique: int, _node: int, _caller: int, request: bytes) -> None:
+        major, minor, max_readahead, offered = protocol.INIT_IN.unpack_from(request, protocol.BODY)
         if major != protocol.MAJOR or minor < protocol.OLDEST_MINOR or not offered & protocol.DO_READDIRPLUS:
             self._channel.fail(unique, errno.EPROTO)
             raise SetupError(
                 f"the kernel speaks FUSE {major}.{minor}, which is not known here; mount with -o fuse_engine=libfuse"
             )
         if offered & protocol.INIT_EXT:
-            (more,) = protocol.INIT_IN_MORE.unpack_from(self._request, protocol.BODY + protocol.INIT_IN.size)
+            (more,) = protocol.INIT_IN_MORE.unpack_from(request, protocol.BODY + protocol.INIT_IN.size)
             offered |= more << 32
         added, stack_depth = self._opens.wanted(offered)
         flags = sum(flag for flag in WANTED if flag & offered) | added
@@ -193,24 +209,24 @@ class DirectEngine:
         )  # fmt: skip
         self.initialised.set()
 
-    def _statfs(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+    def _statfs(self, unique: int, _node: int, _caller: int, _request: bytes) -> None:
         capacity = self._fs.statfs()
         blocks, free, files = capacity.total_bytes // 4096, capacity.free_bytes // 4096, capacity.files
         self._channel.reply(unique, protocol.STATFS_OUT.pack(blocks, free, free, files, files, 4096, 255, 4096))
 
-    def _done(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+    def _done(self, unique: int, _node: int, _caller: int, _request: bytes) -> None:
         self._channel.reply(unique)
 
-    def _refused(self, unique: int, _node: int, _caller: int, _length: int) -> None:
+    def _refused(self, unique: int, _node: int, _caller: int, _request: bytes) -> None:
         self._channel.fail(unique, errno.EROFS)
 
-    def _nothing(self, _unique: int, _node: int, _caller: int, _length: int) -> None:
+    def _nothing(self, _unique: int, _node: int, _caller: int, _request: bytes) -> None:
         """There is no reply."""
 
     # ---- names
 
-    def _lookup(self, unique: int, node: int, caller: int, length: int) -> None:
-        name = bytes(self._request[protocol.BODY : length - 1])
+    def _lookup(self, unique: int, node: int, caller: int, request: bytes) -> None:
+        name = request[protocol.BODY : -1]
         looked = self._fs.lookup_nowait(node, name, caller=caller)
         if looked is None:
             self._answer_later("lookup", unique, self._looked_up, node, name, caller)
@@ -225,24 +241,24 @@ class DirectEngine:
             return self._attributes.absent(looked.valid_s)
         return self._attributes.entry(looked.attributes, looked.valid_s)
 
-    def _forget(self, _unique: int, node: int, _caller: int, _length: int) -> None:
-        (count,) = protocol.FORGET_IN.unpack_from(self._request, protocol.BODY)
+    def _forget(self, _unique: int, node: int, _caller: int, request: bytes) -> None:
+        (count,) = protocol.FORGET_IN.unpack_from(request, protocol.BODY)
         self._fs.forget(node, count)
 
-    def _batch_forget(self, _unique: int, _node: int, _caller: int, _length: int) -> None:
-        (count,) = protocol.BATCH_FORGET_IN.unpack_from(self._request, protocol.BODY)
+    def _batch_forget(self, _unique: int, _node: int, _caller: int, request: bytes) -> None:
+        (count,) = protocol.BATCH_FORGET_IN.unpack_from(request, protocol.BODY)
         position = protocol.BODY + protocol.BATCH_FORGET_IN.size
         for _ in range(count):
-            self._fs.forget(*protocol.FORGET_ONE.unpack_from(self._request, position))
+            self._fs.forget(*protocol.FORGET_ONE.unpack_from(request, position))
             position += protocol.FORGET_ONE.size
 
-    def _getattr(self, unique: int, node: int, _caller: int, _length: int) -> None:
+    def _getattr(self, unique: int, node: int, _caller: int, _request: bytes) -> None:
         self._channel.reply(unique, self._attributes.attributes(self._fs.getattr(node)))
 
     # ---- files
 
-    def _open(self, unique: int, node: int, caller: int, _length: int) -> None:
-        (flags,) = protocol.OPEN_IN.unpack_from(self._request, protocol.BODY)
+    def _open(self, unique: int, node: int, caller: int, request: bytes) -> None:
+        (flags,) = protocol.OPEN_IN.unpack_from(request, protocol.BODY)
         if flags & protocol.WRITING:
             self._channel.fail(unique, errno.EROFS)
             return
@@ -277,27 +293,27 @@ class DirectEngine:
         number = await self._fs.open(node, caller=caller)
         return self._opens.begin(node, number, flags) or await self._opens.settle(number)
 
-    def _read(self, unique: int, _node: int, _caller: int, _length: int) -> None:
-        number, offset, size = protocol.READ_IN.unpack_from(self._request, protocol.BODY)
+    def _read(self, unique: int, _node: int, _caller: int, request: bytes) -> None:
+        number, offset, size = protocol.READ_IN.unpack_from(request, protocol.BODY)
         data = self._fs.read_nowait(number, offset, size)
         if data is None:
             self._answer_later("read", unique, self._fs.read_late, number, offset, size)
         else:
             self._channel.reply(unique, data)
 
-    def _release(self, unique: int, _node: int, _caller: int, _length: int) -> None:
-        (number,) = protocol.RELEASE_IN.unpack_from(self._request, protocol.BODY)
+    def _release(self, unique: int, _node: int, _caller: int, request: bytes) -> None:
+        (number,) = protocol.RELEASE_IN.unpack_from(request, protocol.BODY)
         self._opens.end(number)
         self._fs.release(number)
         self._channel.reply(unique)
 
     # ---- directories
 
-    def _opendir(self, unique: int, node: int, _caller: int, _length: int) -> None:
+    def _opendir(self, unique: int, node: int, _caller: int, _request: bytes) -> None:
         self._channel.reply(unique, protocol.OPEN_OUT.pack(self._fs.opendir(node), 0))
 
-    def _readdirplus(self, unique: int, _node: int, _caller: int, _length: int) -> None:
-        number, offset, size = protocol.READ_IN.unpack_from(self._request, protocol.BODY)
+    def _readdirplus(self, unique: int, _node: int, _caller: int, request: bytes) -> None:
+        number, offset, size = protocol.READ_IN.unpack_from(request, protocol.BODY)
         self._answer_later("readdir", unique, self._entries, number, offset, size)
 
     async def _entries(self, number: int, offset: int, size: int) -> bytearray:
@@ -316,3 +332,8 @@ class DirectEngine:
 def _name(handler: Handler) -> str:
     """Return what a log line calls the request."""
     return handler.__name__.removeprefix("_").removeprefix("batch_")
+
+
+def _rank(head: tuple[Any, ...]) -> int:
+    """Return the place of a request, given its header, among those that were received with it: lower ones first."""
+    return URGENCY.get(head[1], LEAST_URGENT)

@@ -32,18 +32,20 @@ def reply(ours):
     return error, unique, body
 
 
-async def test_requests_come_one_by_one_and_nothing_blocks(kernel):
+async def test_requests_come_in_their_order_and_nothing_blocks(kernel):
     ours, descriptor = kernel
     channel = Channel(descriptor)
-    assert channel.receive() == 0
-    ours.send(b"one")
-    ours.send(b"other")
-    assert [bytes(channel.request[: channel.receive()]) for _ in range(2)] == [b"one", b"other"]
-    assert channel.receive() == 0
+    assert channel.receive(2) == []
+    for request in (b"one", b"other", b"third"):
+        ours.send(request)
+    assert channel.receive(2) == [b"one", b"other"]
+    assert channel.receive(2) == [b"third"]
+    assert channel.receive(2) == []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(channel.wait)
-        ours.send(b"third")
-    assert channel.receive() == 5
+        ours.send(b"fourth")
+    assert channel.receive(2) == [b"fourth"]
+    assert not channel.ended
     await channel.aclose()
     os.fstat(descriptor)  # it is the caller's
 
@@ -148,7 +150,7 @@ async def test_a_reply_that_nobody_waits_for_any_more_is_no_error(kernel, monkey
 async def test_a_request_that_was_taken_back_is_none_and_the_end_is_the_end(kernel, monkeypatch):
     ours, descriptor = kernel
     channel = Channel(descriptor)
-    outcomes = [errno.ENOENT, errno.EINTR, None, errno.ENODEV]
+    outcomes = [errno.ENOENT, errno.EINTR, None, errno.EINTR, errno.ENODEV, errno.ENODEV]
     readv = os.readv
 
     def scripted(*args):
@@ -159,8 +161,26 @@ async def test_a_request_that_was_taken_back_is_none_and_the_end_is_the_end(kern
 
     monkeypatch.setattr(module.os, "readv", scripted)
     ours.send(b"request")
-    assert channel.receive() == 7
-    assert channel.receive() == -1
-    outcomes.append(errno.EIO)
+    assert channel.receive(9) == [b"request"]
+    assert channel.receive(9) == []
+    assert channel.ended
+
+
+async def test_what_was_received_before_something_went_wrong_is_not_lost(kernel, monkeypatch):
+    ours, descriptor = kernel
+    channel = Channel(descriptor)
+    outcomes = [None, errno.EIO, errno.EIO]
+    readv = os.readv
+
+    def scripted(*args):
+        number = outcomes.pop(0)
+        if number is None:
+            return readv(*args)
+        raise OSError(number, "injected")
+
+    monkeypatch.setattr(module.os, "readv", scripted)
+    ours.send(b"request")
+    assert channel.receive(9) == [b"request"]
     with pytest.raises(OSError, match="injected"):
-        channel.receive()
+        channel.receive(9)
+    assert not channel.ended

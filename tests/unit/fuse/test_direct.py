@@ -1,5 +1,6 @@
 """The direct engine over a real file system, with this test in the place of the kernel."""
 
+import os
 import struct
 
 import pytest
@@ -8,7 +9,7 @@ import trio.testing
 
 from mountd.errors import SetupError
 from mountd.fuse import protocol
-from mountd.fuse.direct import CHANGES
+from mountd.fuse.direct import AT_ONCE, CHANGES
 from mountd.units import KIB, MIB
 from tests.support.direct_kernel import ROOT, Gate, read_in
 
@@ -80,18 +81,36 @@ async def test_the_end_of_the_session_ends_those_who_wait(unserved, monkeypatch)
     kernel = unserved
     kernel.mount.put("file", 1000)
     gate = Gate(kernel.mount.store, "stat")
-    receive = kernel.engine._channel.receive
-    gone = False
-    monkeypatch.setattr(kernel.engine._channel, "receive", lambda: -1 if gone else receive())
+    channel = kernel.engine._channel
+    receive = channel.receive
+    monkeypatch.setattr(channel, "receive", lambda most: [] if channel.ended else receive(most))
     async with trio.open_nursery() as inner:
         inner.start_soon(kernel.engine.serve)
         await kernel.init()
         await kernel.send(protocol.LOOKUP, ROOT, b"file\0")
         await gate.reached()
-        gone = True
+        channel.ended = True
         await kernel.send(protocol.INTERRUPT)  # wakes it
     assert len(kernel.mount.namespace.inodes) == 1
     gate.open()
+
+
+@pytest.mark.parametrize("more", [0, AT_ONCE])
+async def test_of_requests_that_are_there_together_the_urgent_ones_are_answered_first(unserved, nursery, more):
+    kernel = unserved
+    asked = [
+        await kernel.send(protocol.FSYNC),
+        await kernel.send(protocol.LOOKUP, ROOT, b".\0"),
+        await kernel.send(protocol.OPEN, ROOT, struct.pack("=II", os.O_RDWR, 0)),
+        await kernel.send(protocol.STATFS),
+        await kernel.send(protocol.READ, ROOT, read_in(77, 0, 4096)),
+        *[await kernel.send(protocol.FSYNC) for _ in range(more)],
+    ]
+    nursery.start_soon(kernel.engine.serve)
+    answered = [(await kernel.reply())[1] for _ in asked]
+    sync, lookup, opened, statfs, read, *rest = asked
+    assert answered == [read, opened, lookup, sync, statfs, *rest]
+    kernel.engine.request_stop()
 
 
 # ---- files
