@@ -354,7 +354,7 @@ class BlockCache:
         if extent.data is None:
             extent.pins += 1
             try:
-                await extent.done.wait()
+                await extent.wait()
             except BaseException:
                 extent.pins -= 1
                 self.budget.retry_reclaim()  # it may have arrived since, and been spared for this reader alone

@@ -26,16 +26,21 @@ class Extent:
     memory while it holds a pin, so pins cannot dead-lock the budget.
     """
 
-    __slots__ = ("charged", "data", "done", "early", "error", "pins", "seen", "spent", "start", "stop", "told")
+    __slots__ = (
+        *("_awaited", "_over", "charged", "data", "early", "error", "pins"),
+        *("seen", "spent", "start", "stop", "told"),
+    )
 
     def __init__(self, start: int, stop: int) -> None:
         self.start = start
         self.stop = stop
         self.data: memoryview | None = None
         self.error: Exception | None = None
-        self.done = trio.Event()
+        self._awaited: trio.Event | None = None
+        """Made by the first who waits: of small files mostly nobody does."""
+        self._over = False
         self.told: list[Callable[[], None]] = []
-        """Called when it is no longer pending, held or failed, before anybody who waits for `done` goes on."""
+        """Called when it is no longer pending, held or failed, before anybody who waits for that goes on."""
         self.pins = 0
         self.charged = 0
         self.early = False
@@ -57,9 +62,19 @@ class Extent:
             self.seen = Coverage(self.start, self.stop)
         return self.seen.cover(start, stop)
 
+    async def wait(self) -> None:
+        """Wait until it is no longer pending."""
+        if self._over:
+            return
+        if self._awaited is None:
+            self._awaited = trio.Event()
+        await self._awaited.wait()
+
     def end(self) -> None:
         """It is held, or its fetch failed: say so."""
-        self.done.set()
+        self._over = True
+        if self._awaited is not None:
+            self._awaited.set()
         told, self.told = self.told, []
         for tell in told:
             try:
@@ -104,6 +119,8 @@ class ExtentMap:
 
     def gaps(self, start: int, stop: int) -> list[ByteRange]:
         """Return the parts of [start, stop) that no extent covers, in order."""
+        if not self._starts:
+            return [ByteRange(start, stop)] if start < stop else []
         found: list[ByteRange] = []
         index = max(bisect_right(self._starts, start) - 1, 0)
         position = start
@@ -122,7 +139,7 @@ class ExtentMap:
     def add(self, start: int, stop: int) -> Extent:
         """Add a pending extent; the range must be a gap."""
         extent = Extent(start, stop)
-        index = bisect_left(self._starts, start)
+        index = bisect_left(self._starts, start) if self._starts else 0
         self._starts.insert(index, start)
         self._extents.insert(index, extent)
         return extent

@@ -28,7 +28,7 @@ from mountd.errors import (
 from mountd.stores import azure_upload
 from mountd.stores.azure_direct import AzureDirect
 from mountd.stores.azure_listing import holds_entries, marks_folder, parse_page
-from mountd.stores.azure_place import Place, Timeouts, can_exist, is_plain
+from mountd.stores.azure_place import Place, Timeouts, can_exist, is_ordinary, is_plain
 from mountd.stores.azure_reads import AzureReads
 from mountd.stores.azure_rest import AzureRest
 from mountd.stores.base import Capabilities, Chunk, ObjectInfo, Page, ReadDone
@@ -94,14 +94,14 @@ class AzureBlobStore:
         """Return the current version of the blob `key`."""
         if can_exist(key) and is_plain(key):
             with suppress(DeclinedError):
-                return await self._direct.head(self._what("stat", key), key)
+                return await self._direct.head(self._place.what("stat", key), key)
         return await self._questions.run(self._stat, key, None)
 
     async def is_directory(self, key: str) -> bool:
         """Whether a blob's name begins with `key` and a slash."""
         if not can_exist(key):
             return False
-        what = self._what("list", key)
+        what = self._place.what("list", key)
         query = {"restype": "container", "comp": "list", "prefix": f"{key}/", "maxresults": "1"}
         found, marker = False, None
         while not found:  # a page may be empty and still not be the last
@@ -120,7 +120,7 @@ class AzureBlobStore:
         asked = False
         if length > 0 and can_exist(key) and is_plain(key):
             try:
-                chunk = await self._direct.get(self._what("read", key), key, start, length, if_match)
+                chunk = await self._direct.get(self._place.what("read", key), key, start, length, if_match)
             except DeclinedError:
                 pass
             except ChangedError:
@@ -134,9 +134,9 @@ class AzureBlobStore:
 
     def begin_read(self, key: str, start: int, length: int, *, if_match: ETag | None, done: ReadDone) -> bool:
         """Start to read without a task; False: not now."""
-        if length <= 0 or not can_exist(key) or not is_plain(key):
+        if length <= 0 or not (is_ordinary(key) or (can_exist(key) and is_plain(key))):
             return False
-        return self._direct.begin(self._what("read", key), key, start, length, if_match, done)
+        return self._direct.begin(key, start, length, if_match, done)
 
     async def serve(self, moved: Callable[[], None]) -> None:
         """Call back those who began to read, until cancelled."""
@@ -167,13 +167,10 @@ class AzureBlobStore:
 
     # ---- in threads
 
-    def _what(self, verb: str, key: str) -> str:
-        return f"{verb} {self._place.name}/{key}"
-
     def _list(self, directory: str, marker: str | None, limit: int | None, delimiter: str) -> Page:
         if directory and not can_exist(directory):
             return Page([], [], None)
-        what = self._what("list", directory)
+        what = self._place.what("list", directory)
         prefix = f"{directory}/" if directory else ""
         query = {"restype": "container", "comp": "list", "include": "metadata", "prefix": prefix}
         query["maxresults"] = str(max(1, min(limit or self._page_limit, self._page_limit)))
@@ -187,7 +184,7 @@ class AzureBlobStore:
         return self._rest.expect(what, self._rest.send(what, "GET", None, query=query), (200,)).body
 
     def _stat(self, key: str, if_match: ETag | None) -> ObjectInfo:
-        what = self._what("stat", key)
+        what = self._place.what("stat", key)
         if not can_exist(key):
             raise NotFoundError(f"{what}: no blob can have this name")
         headers = {"If-Match": if_match} if if_match else {}
@@ -200,7 +197,7 @@ class AzureBlobStore:
 
     def _read(self, key: str, start: int, length: int, if_match: ETag | None, asked: bool) -> Chunk:
         """Return the bytes; `asked`: the service has just said that none of them exists."""
-        what = self._what("read", key)
+        what = self._place.what("read", key)
         if not can_exist(key):
             raise NotFoundError(f"{what}: no blob can have this name")
         askable = length > 0 and not key.endswith("/")
@@ -240,7 +237,7 @@ class AzureBlobStore:
         return Chunk(memoryview(answer.body), answer.info(what, key, size).etag, size)
 
     def _check_writable(self, key: str) -> str:
-        what = self._what("write", key)
+        what = self._place.what("write", key)
         if not can_exist(key) or key.endswith("/"):
             raise UsageError(f"{what}: no blob can have this name; leave out '.' and '..' and the slash at the end")
         return what

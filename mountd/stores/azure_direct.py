@@ -9,6 +9,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from email.utils import formatdate
 from importlib.metadata import version
 from urllib.parse import quote, urlsplit
@@ -125,19 +126,17 @@ class AzureDirect:
             failure = UnavailableError(f"{what}: the connection to {self._place.host} failed")
         raise failure
 
-    def begin(self, what: str, key: str, start: int, length: int, if_match: ETag | None, done: ReadDone) -> bool:
+    def begin(self, key: str, start: int, length: int, if_match: ETag | None, done: ReadDone) -> bool:
         """Start to `get`; False: not now. Where it brings nothing, `get` says why."""
 
         def came(answer: Answer | None, got_on_at: float) -> None:
             chunk: Chunk | None = None
             failure: MountdError | None = None
             if answer is not None and answer.status == 206:
-                try:
-                    chunk = self._chunk(what, answer, start, length)
-                except MountdError:
-                    chunk = None
+                with suppress(MountdError):
+                    chunk = self._chunk(key, answer, start, length)
             elif answer is not None and answer.status in TROUBLED:
-                failure = self._refusal(what, answer)
+                failure = self._refusal(self._place.what("read", key), answer)
             done(chunk or Missed(got_on_at, failure))
 
         if if_match is not None and not if_match.isprintable():

@@ -14,6 +14,7 @@ API_VERSION = "2023-11-03"
 """The REST version that is asked for, the same that obstore asks for."""
 MOST_KEY_CHARACTERS = 1024
 
+_ORDINARY = re.compile(r"(?!\.\.?(?:/|\Z))[A-Za-z0-9_.~-]+(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9_.~-]+)*")
 _DOTS = re.compile(r"(?:\A|/)\.\.?(?:/|\Z)")
 _ONLY_THE_SDK = re.compile(r"\A/|/\Z|//|[\x00-\x1f\x7f]")
 
@@ -56,6 +57,10 @@ class Place:
         """The container for people: `account/container`."""
         return f"{self.account}/{self.container}"
 
+    def what(self, verb: str, key: str) -> str:
+        """Return what is done to what, for messages."""
+        return f"{verb} {self.name}/{key}"
+
     @property
     def host(self) -> str:
         """Where requests go."""
@@ -69,7 +74,12 @@ class Place:
     @staticmethod
     def escaped(key: str) -> str:
         """Return `key` as it stands in URLs."""
-        return quote(key, safe="/~")
+        return key if is_ordinary(key) else quote(key, safe="/~")
+
+
+def is_ordinary(key: str) -> bool:
+    """Whether `key` can exist, is plain and stands in URLs as it is: most are, and one look tells."""
+    return len(key) <= MOST_KEY_CHARACTERS and _ORDINARY.fullmatch(key) is not None
 
 
 def can_exist(key: str) -> bool:

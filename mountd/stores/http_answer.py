@@ -5,6 +5,7 @@ meets another framing is to ask in another way.
 """
 
 import re
+from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -37,12 +38,44 @@ class Framing(Enum):
         return LONG_HEAD_ROOM if self is Framing.NO_BODY else HEAD_ROOM
 
 
+class Fields:
+    """The fields of a head, each looked for when it is asked for: of fifteen that come with a blob, four are.
+
+    Names are in lower case. Of a repeated one the last counts.
+    """
+
+    __slots__ = ("_lower", "_text")
+
+    def __init__(self, text: bytes) -> None:
+        """`text`: the head from its first line on, without the empty line at its end."""
+        self._text = text
+        self._lower = text.lower()
+
+    def get(self, name: bytes, default: bytes = b"") -> bytes:
+        """Return the value of `name`, or `default` if there is no such field."""
+        at = self._lower.rfind(b"\r\n" + name + b":")
+        if at < 0:
+            return default
+        at += len(name) + 3
+        end = self._text.find(b"\r\n", at)
+        return (self._text[at:end] if end >= 0 else self._text[at:]).strip()
+
+    def __contains__(self, name: bytes) -> bool:
+        return b"\r\n" + name + b":" in self._lower
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield names and values of all of them."""
+        for line in self._text.split(b"\r\n")[1:]:
+            name, colon, value = line.partition(b":")
+            if colon:
+                yield name.lower(), value.strip()
+
+
 class Answer(NamedTuple):
     """A whole answer."""
 
     status: int
-    headers: dict[bytes, bytes]
-    """Names in lower case; of repeated ones the last."""
+    headers: Fields
     body: memoryview
 
 
@@ -50,7 +83,7 @@ class Head(NamedTuple):
     """The head of an answer."""
 
     status: int
-    headers: dict[bytes, bytes]
+    headers: Fields
     length: int
     """Bytes of the head."""
     whole: int
@@ -60,7 +93,7 @@ class Head(NamedTuple):
     @property
     def keeps_connection(self) -> bool:
         """Whether another request may follow."""
-        return self.headers.get(b"connection", b"").lower() != b"close"
+        return self.headers.get(b"connection").lower() != b"close"
 
 
 class DeclinedError(Exception):
@@ -95,10 +128,15 @@ def head_of(received: memoryview, framing: Framing = Framing.LENGTH) -> Head | N
     length = len(head) + 4
     if framing is Framing.NO_BODY:
         return Head(status, headers, length, length)
-    chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked" and b"content-length" not in headers
-    if chunked and framing is Framing.ANY:
-        return Head(status, headers, length, length, has_chunks=True)
-    return Head(status, headers, length, length + _body_length(headers))
+    size = headers.get(b"content-length")
+    if b"transfer-encoding" in headers:
+        chunked = headers.get(b"transfer-encoding").lower() == b"chunked"
+        if chunked and framing is Framing.ANY and b"content-length" not in headers:
+            return Head(status, headers, length, length, has_chunks=True)
+        raise DeclinedError
+    if not size.isdigit():
+        raise DeclinedError
+    return Head(status, headers, length, length + int(size))
 
 
 def answer_in(buffer: memoryview, head: Head, length: int) -> Answer:
@@ -137,32 +175,16 @@ def joined(received: memoryview) -> tuple[bytes, int] | None:
     return None
 
 
-def _parsed(head: bytes) -> tuple[int, dict[bytes, bytes]]:
-    """Return status and headers.
+def _parsed(head: bytes) -> tuple[int, Fields]:
+    """Return status and fields.
 
     Raises:
         DeclinedError: it is one of HTTP/1.0.
         BrokenOffError: it is no answer of HTTP.
     """
-    first, *lines = head.split(b"\r\n")
-    if first.startswith(b"HTTP/1.0 "):
+    version, status = head[:9], head[9:12]
+    if version == b"HTTP/1.0 ":
         raise DeclinedError
-    if not first.startswith(b"HTTP/1.1 ") or not first[9:12].isdigit():
+    if version != b"HTTP/1.1 " or not status.isdigit():
         raise BrokenOffError
-    headers = {}
-    for line in lines:
-        name, _, value = line.partition(b":")
-        headers[name.lower()] = value.strip()
-    return int(first[9:12]), headers
-
-
-def _body_length(headers: dict[bytes, bytes]) -> int:
-    """Return the bytes of the body.
-
-    Raises:
-        DeclinedError: the framing is not the plain one.
-    """
-    length = headers.get(b"content-length", b"")
-    if not length.isdigit() or b"transfer-encoding" in headers:
-        raise DeclinedError
-    return int(length)
+    return int(status), Fields(head)

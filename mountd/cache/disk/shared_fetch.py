@@ -62,8 +62,11 @@ class SharedFetches:
 
     def find(self, version: ObjectVersion, wanted: ByteRange) -> SharedFetch | None:
         """Return a fetch that brings `wanted`, and not so much more that asking again were quicker."""
+        running = self._running.get(version)
+        if running is None:
+            return None
         longest = max(WORTH_WAITING * wanted.length, ALWAYS_WAITED_FOR)
-        for fetch in self._running.get(version, ()):
+        for fetch in running:
             if fetch.wanted.start <= wanted.start and wanted.stop <= fetch.wanted.stop:
                 return fetch if fetch.wanted.length <= longest else None
         return None

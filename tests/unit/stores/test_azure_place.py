@@ -1,6 +1,6 @@
 """Keys: which can be asked for, by which way, and how they look in a URL."""
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import obstore
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd.catalog.model import AccountKey, Anonymous, BlobSpec, Sas
-from mountd.stores.azure_place import Place, Timeouts, can_exist, is_plain, quoted
+from mountd.stores.azure_place import Place, Timeouts, can_exist, is_ordinary, is_plain, quoted
 from mountd.stores.azure_reads import AzureReads
 from tests.support.raw_http import answer
 
@@ -30,6 +30,32 @@ def test_keys_that_cannot(key):
 def test_keys_that_obstore_would_change(key):
     assert can_exist(key)
     assert not is_plain(key)
+
+
+LIKE_PATHS = st.text("ab.~_-/ %", max_size=12) | st.text(max_size=4)
+
+
+@settings(deadline=None)
+@given(LIKE_PATHS)
+def test_what_is_ordinary_can_exist_is_plain_and_is_its_own_url(key):
+    escaped = quote(key, safe="/~", errors="surrogatepass")
+    if is_ordinary(key):
+        assert can_exist(key)
+        assert is_plain(key)
+        assert escaped == key
+    assert Place.escaped(key) == escaped
+
+
+@pytest.mark.parametrize("key", ["a", "a/b.c/d", "..a", "a..", "...", "a/.b", "~a/-_", "x" * 1024])
+def test_most_keys_are_ordinary(key):
+    assert is_ordinary(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["", ".", "a/..", "./a", "a/./b", "/a", "a/", "a//b", "a b", "a\n", "\u00e9", "x" * 1025]
+)
+def test_some_are_not(key):
+    assert not is_ordinary(key)
 
 
 @settings(deadline=None)

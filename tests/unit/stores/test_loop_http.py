@@ -59,7 +59,7 @@ async def test_one_connection_serves_many_exchanges(raw_server, client):
     raw_server.script = [answer(206, BODY, ETag='"1"')]
     for _ in range(3):
         got = await client.exchange(REQUEST, len(BODY))
-        assert (got.status, got.headers[b"etag"], bytes(got.body)) == (206, b'"1"', BODY)
+        assert (got.status, got.headers.get(b"etag"), bytes(got.body)) == (206, b'"1"', BODY)
     assert (len(raw_server.requests), len(raw_server._connections)) == (3, 1)
 
 
@@ -91,7 +91,7 @@ async def test_no_body_follows_a_head_whatever_is_said_of_one(raw_server, client
 async def test_an_answer_that_comes_in_pieces_is_whole(raw_server, client):
     raw_server.script = [answer(206, b"some bytes", pause_s=0.001, piece=7, ETag='"1"')]
     got = await client.exchange(REQUEST, 10)
-    assert (bytes(got.body), got.headers[b"etag"]) == (b"some bytes", b'"1"')
+    assert (bytes(got.body), got.headers.get(b"etag")) == (b"some bytes", b'"1"')
 
 
 async def test_a_connection_that_the_server_closed_is_not_used(raw_server, client):
@@ -141,7 +141,7 @@ async def test_a_body_longer_than_asked_for_is_left_out_and_its_connection_close
     raw_server.script = [answer(503, bytes(10_000), Retry_After="7")]
     for _ in range(2):
         got = await client.exchange(REQUEST, 10)
-        assert (got.status, len(got.body), got.headers[b"retry-after"]) == (503, 0, b"7")
+        assert (got.status, len(got.body), got.headers.get(b"retry-after")) == (503, 0, b"7")
     assert len(raw_server._connections) == 2
 
 
@@ -175,7 +175,7 @@ async def test_what_announces_another_answer_is_none_and_ends_its_connection(raw
 
 async def test_the_answer_to_a_head_may_hold_much_metadata(raw_server, client):
     raw_server.script = [answer(200, x_ms_meta_a="a" * 8000)]
-    assert (await client.exchange(REQUEST, 0, Framing.NO_BODY)).headers[b"x-ms-meta-a"] == b"a" * 8000
+    assert (await client.exchange(REQUEST, 0, Framing.NO_BODY)).headers.get(b"x-ms-meta-a") == b"a" * 8000
 
 
 CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\n6\r\n bytes\r\n0\r\n\r\n"

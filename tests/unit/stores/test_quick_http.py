@@ -79,7 +79,7 @@ async def client(raw_server, make_client):
 async def test_an_answer_comes_on_a_connection_that_was_made_before(raw_server, client):
     for _ in range(3):
         got = await client.ask()
-        assert (got.status, got.headers[b"etag"], bytes(got.body)) == (206, b'"1"', BODY)
+        assert (got.status, got.headers.get(b"etag"), bytes(got.body)) == (206, b'"1"', BODY)
     assert (len(raw_server.requests), len(raw_server._connections)) == (4, 1)
 
 
@@ -101,7 +101,7 @@ async def test_a_body_is_whole_whatever_its_size(raw_server, client, size, room)
 async def test_an_answer_that_comes_in_pieces_is_whole(raw_server, client):
     raw_server.script = [answer(206, b"some bytes", pause_s=0.001, piece=7, ETag='"1"')]
     got = await client.ask(10)
-    assert (bytes(got.body), got.headers[b"etag"]) == (b"some bytes", b'"1"')
+    assert (bytes(got.body), got.headers.get(b"etag")) == (b"some bytes", b'"1"')
 
 
 async def test_many_at_once_each_get_their_own(raw_server, client):
