@@ -9,7 +9,6 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from email.utils import formatdate
 from importlib.metadata import version
 from urllib.parse import quote, urlsplit
@@ -133,8 +132,10 @@ class AzureDirect:
             chunk: Chunk | None = None
             failure: MountdError | None = None
             if answer is not None and answer.status == 206:
-                with suppress(MountdError):
+                try:
                     chunk = self._chunk(key, answer, start, length)
+                except MountdError:
+                    chunk = None
             elif answer is not None and answer.status in TROUBLED:
                 failure = self._refusal(self._place.what("read", key), answer)
             done(chunk or Missed(got_on_at, failure))
