@@ -1,10 +1,10 @@
 """A Blob container as a flat store.
 
-Reads and questions about single names are the loop's own (`azure_direct`) as long as all goes well and they are not too
-large for it, on connections that they share: the read that follows a HEAD finds one. Other reads of plain names go
-through obstore (`azure_reads`), everything else through the SDK's pipeline (`azure_rest`). All have the same semantics,
-timeouts and errors, and none tries anything twice. Calls run in lanes of threads: reads, questions (HEAD, LIST) and
-writes cannot starve each other.
+Reads, listings and questions about single names are the loop's own (`azure_direct`) as long as all goes well and they
+are not too large for it, on connections that they share: the read that follows a HEAD finds one. Other reads of plain
+names go through obstore (`azure_reads`), everything else through the SDK's pipeline (`azure_rest`). All have the same
+semantics, timeouts and errors, and none tries anything twice. Calls run in lanes of threads: reads, questions (HEAD,
+LIST) and writes cannot starve each other.
 """
 
 import re
@@ -69,7 +69,6 @@ class AzureBlobStore:
         self._rest = AzureRest(spec, timeouts, connections=QUESTIONS + WRITES)
         self._reads = Lane("blob reads", READS)
         self._questions = Lane("blob questions", QUESTIONS)
-        self._prepared = False
         self._writes = Lane("blob writes", WRITES)
 
     @property
@@ -84,11 +83,11 @@ class AzureBlobStore:
 
     async def list_page(self, directory: str, marker: str | None = None, *, limit: int | None = None) -> Page:
         """Return a page of the direct children of `directory`."""
-        return await self._questions.run(self._list, directory, marker, limit, "/")
+        return await self._list(directory, marker, limit, "/")
 
     async def walk_page(self, directory: str, marker: str | None = None) -> Page:
         """Return a page of everything below `directory`."""
-        return await self._questions.run(self._list, directory, marker, None, "")
+        return await self._list(directory, marker, None, "")
 
     async def stat(self, key: str) -> ObjectInfo:
         """Return the current version of the blob `key`."""
@@ -109,10 +108,6 @@ class AzureBlobStore:
             if marker is None:
                 break
             query["marker"] = marker
-        if found and not self._prepared:  # it will be listed sooner or later
-            self._prepared = True
-            with suppress(RuntimeError):  # no thread to be had
-                self._questions.post(self._rest.prepare)
         return found
 
     async def read(self, key: str, start: int, length: int, *, if_match: ETag | None) -> Chunk:
@@ -165,9 +160,7 @@ class AzureBlobStore:
             return holds_entries(await self._direct.short_page(what, query), what)
         return await self._questions.run(lambda: holds_entries(self._page(what, query), what))
 
-    # ---- in threads
-
-    def _list(self, directory: str, marker: str | None, limit: int | None, delimiter: str) -> Page:
+    async def _list(self, directory: str, marker: str | None, limit: int | None, delimiter: str) -> Page:
         if directory and not can_exist(directory):
             return Page([], [], None)
         what = self._place.what("list", directory)
@@ -178,7 +171,12 @@ class AzureBlobStore:
             query["delimiter"] = delimiter
         if marker:
             query["marker"] = marker
-        return parse_page(self._page(what, query), prefix, what)
+        with suppress(DeclinedError):
+            body = await self._direct.page(what, query)
+            return await self._questions.run(parse_page, body, prefix, what)
+        return await self._questions.run(lambda: parse_page(self._page(what, query), prefix, what))
+
+    # ---- in threads
 
     def _page(self, what: str, query: Mapping[str, str]) -> bytes:
         return self._rest.expect(what, self._rest.send(what, "GET", None, query=query), (200,)).body

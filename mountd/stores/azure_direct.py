@@ -1,4 +1,4 @@
-"""Ranges, HEADs and short listings of a Blob container, fetched by the loop itself.
+"""Ranges, HEADs and listings of a Blob container, fetched by the loop itself.
 
 See `loop_http` for why, and for what it declines. Keys of blobs must be plain (`azure_place.is_plain`). Requests are
 signed as the service's documentation has it ("Authorize with Shared Key", version 2015-02-21 and later).
@@ -25,13 +25,17 @@ from mountd.stores.http_answer import Answer, BrokenOffError, DeclinedError, Fra
 from mountd.stores.http_connections import Connections
 from mountd.stores.loop_http import LoopHttp
 from mountd.stores.quick_http import QuickHttp
-from mountd.units import KIB, ETag
+from mountd.units import KIB, MIB, ETag
 
 _CONTENT_RANGE = re.compile(rb"bytes (\d+)--?\d+/(\d+)")
 """Azurite, asked for one byte at the very end, answers 206 with a range that is none: `bytes 0--1/0`."""
 
 SHORT_PAGE = 16 * KIB
 """Room for a page of one entry: names have 1,024 characters, and each may be escaped."""
+PAGE = 8 * MIB
+"""Room for any other: 5,000 entries take 3 MB, and metadata or very long names more."""
+MOST_PAGES = 8
+"""So many of those are fetched here at a time, in the memory that nobody accounts for."""
 TROUBLED = frozenset({429, 500, 503})
 """The service asks for patience."""
 
@@ -54,6 +58,8 @@ class AzureDirect:
             f"Host: {self._place.host}\r\nUser-Agent: mountd/{version('mountd')}\r\nx-ms-version: {API_VERSION}\r\n"
         )
         self._date = (-1, "")
+        self._pages = 0
+        """Those that are being fetched."""
 
     async def get(self, what: str, key: str, start: int, length: int, if_match: ETag | None) -> Chunk | None:
         """Return the bytes [start, start + length) of `key`, cut at its end, or None if not one of them exists.
@@ -97,14 +103,27 @@ class AzureDirect:
             raise IsDirectoryError(f"{what}: a directory, not a blob")
         return info
 
-    async def short_page(self, what: str, query: Mapping[str, str]) -> bytes:
-        """Return a page of a listing that is expected to be short.
+    async def page(self, what: str, query: Mapping[str, str]) -> bytes:
+        """Return a page of a listing.
 
         Raises:
             DeclinedError: ask in the ordinary way.
             MountdError: what the service or the connection answered.
         """
-        answer = await self._exchange(what, self._request("GET", None, query=query), SHORT_PAGE, Framing.ANY)
+        if self._pages >= MOST_PAGES:
+            raise DeclinedError
+        self._pages += 1
+        try:
+            return await self._page(what, query, PAGE)
+        finally:
+            self._pages -= 1
+
+    async def short_page(self, what: str, query: Mapping[str, str]) -> bytes:
+        """Return a page of a listing that is expected to be short; errors as of `page`."""
+        return await self._page(what, query, SHORT_PAGE)
+
+    async def _page(self, what: str, query: Mapping[str, str], room: int) -> bytes:
+        answer = await self._exchange(what, self._request("GET", None, query=query), room, Framing.ANY)
         if answer.status != 200:
             raise self._refusal(what, answer)
         if not answer.body:

@@ -1,8 +1,8 @@
 """Blob requests through the official SDK's pipeline: signing, user agent, proxies; everything but retries.
 
-Used for listings (which the SDK's models would parse 12 times slower), odd names, writes, and for what others decline.
-The SDK is imported with the first request or by `prepare`, since that costs 0.2 to 0.5 s; reading by name needs none of
-it. Blocking calls, for threads only. What HTTP clients say in exceptions holds URLs and is never passed on.
+Used for odd names, writes, and for what others decline. The SDK is imported with the first request, since that costs
+0.2 to 0.5 s and 18 MiB: listing and reading need none of it. Blocking calls, for threads only. What HTTP clients say in
+exceptions holds URLs and is never passed on.
 """
 
 import logging
@@ -84,11 +84,6 @@ class AzureRest:
         self._connections = connections
         self._lock = threading.Lock()
         self._made: SdkPipeline | None = None
-
-    @staticmethod
-    def prepare() -> None:
-        """Do what the first request would have to wait for."""
-        import azure.storage.blob  # noqa: F401, PLC0415 - imported late, see the module's docstring
 
     def send(
         self,

@@ -149,7 +149,7 @@ class LoopHttp:
             BrokenOffError: the answer was cut off.
             OSError: the connection failed before it began.
         """
-        if length > self.largest or self._connections.proxied or self._running >= MOST_EXCHANGES:
+        if length > LARGEST or self._connections.proxied or self._running >= MOST_EXCHANGES:
             raise DeclinedError
         self._running += 1
         try:
