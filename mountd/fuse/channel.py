@@ -61,7 +61,7 @@ class Channel:
                 if error.errno in TAKEN_BACK:
                     continue
                 if error.errno not in GONE and not requests:
-                    raise  # else it is raised once these are handled
+                    raise  # else these are handled first, and what lasts is raised then
                 self.ended = error.errno in GONE
                 break
             else:

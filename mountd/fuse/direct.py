@@ -46,10 +46,18 @@ Handler = Callable[[int, int, int, bytes], None]
 
 AT_ONCE = 16
 """Requests that are received before the first of them is handled."""
-URGENCY = {protocol.READ: 0, protocol.OPEN: 1, protocol.LOOKUP: 2}
+FIRST = (
+    (protocol.READ,),
+    (protocol.FORGET, protocol.BATCH_FORGET),
+    (protocol.RELEASE,),
+    (protocol.OPEN,),
+    (protocol.LOOKUP,),
+)
 """Which of those that were received together are handled first: bytes that somebody waits for, then what asks the store
-for more. For a RELEASE nobody waits. What is under way at the same time, the kernel has put in no order."""
-LEAST_URGENT = 3
+for more. What is waited for at the same time, the kernel has put in no order. For a FORGET or a RELEASE nobody waits:
+the same thread may have sent a LOOKUP or an OPEN after it, which is to find the file let go, for an inode that the
+kernel has dropped has no pages any more. Of one file it sends no READ after the RELEASE."""
+PLACES = {opcode: place for place, opcodes in enumerate(FIRST) for opcode in opcodes}
 
 
 class DirectEngine:
@@ -336,4 +344,4 @@ def _name(handler: Handler) -> str:
 
 def _rank(head: tuple[Any, ...]) -> int:
     """Return the place of a request, given its header, among those that were received with it: lower ones first."""
-    return URGENCY.get(head[1], LEAST_URGENT)
+    return PLACES.get(head[1], len(FIRST))

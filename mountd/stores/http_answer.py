@@ -60,8 +60,9 @@ class Fields:
         end = self._text.find(b"\r\n", at)
         return (self._text[at:end] if end >= 0 else self._text[at:]).strip()
 
-    def __contains__(self, name: bytes) -> bool:
-        return b"\r\n" + name + b":" in self._lower
+    def lines(self, name: bytes) -> int:
+        """Return how many lines begin with `name`, whatever follows it."""
+        return self._lower.count(b"\r\n" + name)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield names and values of all of them."""
@@ -128,14 +129,15 @@ def head_of(received: memoryview, framing: Framing = Framing.LENGTH) -> Head | N
     length = len(head) + 4
     if framing is Framing.NO_BODY:
         return Head(status, headers, length, length)
-    size = headers.get(b"content-length")
-    if b"transfer-encoding" in headers:
-        chunked = headers.get(b"transfer-encoding").lower() == b"chunked"
-        if chunked and framing is Framing.ANY and b"content-length" not in headers:
+    codings, lengths = headers.lines(b"transfer-encoding"), headers.lines(b"content-length")
+    if codings:
+        chunked = codings == 1 and headers.get(b"transfer-encoding").lower() == b"chunked"
+        if chunked and framing is Framing.ANY and not lengths:
             return Head(status, headers, length, length, has_chunks=True)
         raise DeclinedError
-    if not size.isdigit():
-        raise DeclinedError
+    size = headers.get(b"content-length")
+    if lengths != 1 or not size.isdigit():
+        raise DeclinedError  # two of them, even of one value, are not for here to judge
     return Head(status, headers, length, length + int(size))
 
 

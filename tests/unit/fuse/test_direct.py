@@ -10,6 +10,7 @@ import trio.testing
 from mountd.errors import SetupError
 from mountd.fuse import protocol
 from mountd.fuse.direct import AT_ONCE, CHANGES
+from mountd.fuse.fastpath import FAIR_EVERY
 from mountd.units import KIB, MIB
 from tests.support.direct_kernel import ROOT, Gate, read_in
 
@@ -95,8 +96,7 @@ async def test_the_end_of_the_session_ends_those_who_wait(unserved, monkeypatch)
     gate.open()
 
 
-@pytest.mark.parametrize("more", [0, AT_ONCE])
-async def test_of_requests_that_are_there_together_the_urgent_ones_are_answered_first(unserved, nursery, more):
+async def test_of_requests_that_are_there_together_the_urgent_ones_are_answered_first(unserved, nursery):
     kernel = unserved
     asked = [
         await kernel.send(protocol.FSYNC),
@@ -104,13 +104,72 @@ async def test_of_requests_that_are_there_together_the_urgent_ones_are_answered_
         await kernel.send(protocol.OPEN, ROOT, struct.pack("=II", os.O_RDWR, 0)),
         await kernel.send(protocol.STATFS),
         await kernel.send(protocol.READ, ROOT, read_in(77, 0, 4096)),
-        *[await kernel.send(protocol.FSYNC) for _ in range(more)],
     ]
     nursery.start_soon(kernel.engine.serve)
     answered = [(await kernel.reply())[1] for _ in asked]
-    sync, lookup, opened, statfs, read, *rest = asked
-    assert answered == [read, opened, lookup, sync, statfs, *rest]
+    sync, lookup, opened, statfs, read = asked
+    assert answered == [read, opened, lookup, sync, statfs]
     kernel.engine.request_stop()
+
+
+@pytest.mark.parametrize(
+    ("let_go", "then"),
+    [
+        (protocol.FORGET, protocol.LOOKUP),
+        (protocol.BATCH_FORGET, protocol.LOOKUP),
+        (protocol.RELEASE, protocol.OPEN),
+        (protocol.RELEASEDIR, protocol.OPENDIR),
+    ],
+)
+async def test_what_lets_go_of_a_file_is_not_overtaken_by_what_comes_for_it(unserved, monkeypatch, let_go, then):
+    """An inode that was forgotten has no pages: looked up before that, it would be opened without asking the store."""
+    engine, handled = unserved.engine, []
+    monkeypatch.setattr(engine, "_handle", lambda opcode, *_: handled.append(opcode) or engine.request_stop())
+    for opcode in (protocol.FSYNC, let_go, then):
+        await unserved.send(opcode, ROOT, bytes(64))
+    await engine.serve()
+    assert handled.index(let_go) < handled.index(then)
+
+
+async def test_requests_that_are_received_with_the_end_are_answered(unserved, monkeypatch):
+    channel = unserved.engine._channel
+    receive = channel.receive
+
+    def receive_and_end(most):
+        channel.ended = True
+        return receive(most)
+
+    monkeypatch.setattr(channel, "receive", receive_and_end)
+    asked = [await unserved.send(protocol.FSYNC) for _ in range(3)]
+    await unserved.engine.serve()
+    assert [(await unserved.reply())[1] for _ in asked] == asked
+
+
+async def test_others_have_their_turns_however_many_requests_come(unserved, monkeypatch):
+    engine, turns, batches = unserved.engine, 0, 20
+    head = protocol.IN_HEADER.pack(40, protocol.FSYNC, 1, ROOT, 0, 0, 0, 0, 0)
+
+    def receive(most):
+        nonlocal batches
+        batches -= 1
+        engine._channel.ended = batches < 0
+        return [] if batches < 0 else [head] * most
+
+    async def count():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    monkeypatch.setattr(engine._channel, "receive", receive)
+    monkeypatch.setattr(engine, "_handle", lambda *_: None)
+    async with trio.open_nursery() as inner:
+        inner.start_soon(count)
+        await trio.lowlevel.checkpoint()
+        before = turns
+        await engine.serve()
+        assert turns - before >= 20 * AT_ONCE // FAIR_EVERY
+        inner.cancel_scope.cancel()
 
 
 # ---- files

@@ -20,7 +20,6 @@ def test_fields_are_those_of_the_lines(lines):
             expected[said.lower()] = rest.strip()
     for name in (b"etag", b"content-range", b"x-etag", b"a"):
         assert fields.get(name, b"none") == expected.get(name, b"none")
-        assert (name in fields) == (name in expected)
     assert {name: value for name, value in fields.items() if name in expected} == expected
 
 
@@ -54,6 +53,10 @@ def test_a_head_that_is_not_whole_is_waited_for():
         [b"Content-Length:"],
         [b"Content-Length: -4"],
         [b"Content-Length: 4, 4"],
+        [b"Content-Length: 4", b"Content-Length: 4"],
+        [b"Content-Length: 4", b"content-length"],
+        [b"Content-Length : 4"],
+        [b"Transfer-Encoding", b"Content-Length: 4"],
         [b"Transfer-Encoding: chunked"],
         [b"Transfer-Encoding:", b"Content-Length: 4"],
         [b"Transfer-Encoding: gzip", b"Content-Length: 4"],
@@ -68,11 +71,14 @@ def test_chunks_are_known_to_who_says_so():
     chunked = head_of(head(b"Transfer-Encoding: Chunked"), Framing.ANY)
     assert chunked is not None
     assert chunked.has_chunks
-    for line in (b"Transfer-Encoding: gzip, chunked", b"Transfer-Encoding:"):
+    for lines in (
+        [b"Transfer-Encoding: gzip, chunked"],
+        [b"Transfer-Encoding:"],
+        [b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked"],
+        [b"Transfer-Encoding: chunked", b"Content-Length: 4"],  # which of the two is right, nobody knows
+    ):
         with pytest.raises(DeclinedError):
-            head_of(head(line), Framing.ANY)
-    with pytest.raises(DeclinedError):  # which of the two is right, nobody knows
-        head_of(head(b"Transfer-Encoding: chunked", b"Content-Length: 4"), Framing.ANY)
+            head_of(head(*lines), Framing.ANY)
 
 
 @pytest.mark.parametrize(
