@@ -137,14 +137,11 @@ class DirectEngine:
     async def _serve(self) -> None:
         channel, unpack = self._channel, protocol.IN_HEADER.unpack_from
         turns = 0
-        while True:
+        while not channel.ended:
             requests = channel.receive(AT_ONCE)
-            if not requests:
-                if channel.ended:
-                    return
+            if not requests and not channel.ended:
                 await channel.wait()
                 turns = 0
-                continue
             heads: list[tuple[Any, ...]] = [(*unpack(request), request) for request in requests]
             if len(heads) > 1:
                 heads.sort(key=_rank)
