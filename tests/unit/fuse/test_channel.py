@@ -147,10 +147,8 @@ async def test_a_reply_that_nobody_waits_for_any_more_is_no_error(kernel, monkey
     channel.fail(9, errno.EIO)
 
 
-async def test_a_request_that_was_taken_back_is_none_and_the_end_is_the_end(kernel, monkeypatch):
-    ours, descriptor = kernel
-    channel = Channel(descriptor)
-    outcomes = [errno.ENOENT, errno.EINTR, None, errno.EINTR, errno.ENODEV, errno.ENODEV]
+def script_reads(monkeypatch, outcomes):
+    """Have each read fail with the next of `outcomes`, or go as it goes where that is None."""
     readv = os.readv
 
     def scripted(*args):
@@ -160,6 +158,13 @@ async def test_a_request_that_was_taken_back_is_none_and_the_end_is_the_end(kern
         raise OSError(number, "injected")
 
     monkeypatch.setattr(module.os, "readv", scripted)
+
+
+async def test_a_request_that_was_taken_back_is_none_and_the_end_is_the_end(kernel, monkeypatch):
+    ours, descriptor = kernel
+    channel = Channel(descriptor)
+    outcomes = [errno.ENOENT, errno.EINTR, None, errno.EINTR, errno.ENODEV, errno.ENODEV]
+    script_reads(monkeypatch, outcomes)
     ours.send(b"request")
     assert channel.receive(9) == [b"request"]
     assert channel.receive(9) == []
@@ -170,15 +175,7 @@ async def test_what_was_received_before_something_went_wrong_is_not_lost(kernel,
     ours, descriptor = kernel
     channel = Channel(descriptor)
     outcomes = [None, errno.EIO, errno.EIO]
-    readv = os.readv
-
-    def scripted(*args):
-        number = outcomes.pop(0)
-        if number is None:
-            return readv(*args)
-        raise OSError(number, "injected")
-
-    monkeypatch.setattr(module.os, "readv", scripted)
+    script_reads(monkeypatch, outcomes)
     ours.send(b"request")
     assert channel.receive(9) == [b"request"]
     with pytest.raises(OSError, match="injected"):
