@@ -139,7 +139,7 @@ class ExtentMap:
     def add(self, start: int, stop: int) -> Extent:
         """Add a pending extent; the range must be a gap."""
         extent = Extent(start, stop)
-        index = bisect_left(self._starts, start) if self._starts else 0
+        index = bisect_left(self._starts, start)
         self._starts.insert(index, start)
         self._extents.insert(index, extent)
         return extent
