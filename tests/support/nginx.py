@@ -29,6 +29,8 @@ SERVERS = {
     "rewrite ^/(.*)$ {plain}/$1 redirect;",
 }
 
+_NO_SUCH_FILE = "/no-such-file"
+
 
 @dataclass(frozen=True)
 class Nginx:
@@ -44,8 +46,15 @@ class Nginx:
     """Access log: server port, status, method, URI and range of each request."""
 
     def requests(self) -> list[str]:
-        """Return the lines of the log so far."""
-        return self.log.read_text().splitlines()
+        """Return the lines of the log, with all requests that have been answered.
+
+        nginx writes a request's line when it has sent the answer, so whoever has it may look too early. Its only worker
+        does one thing after the other: when it answers another question, the lines of those before are written.
+        """
+        port = int(self.urls["plain"].rpartition(":")[2])
+        if not _answers(port, timeout_s=30):
+            pytest.fail("nginx does not answer")
+        return [line for line in self.log.read_text().splitlines() if _NO_SUCH_FILE not in line]
 
 
 @pytest.fixture(scope="session")
@@ -114,11 +123,15 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int, home: Pa
     while time.monotonic() < give_up_at:
         if process.poll() is not None:
             pytest.fail(f"nginx ended: {(home / 'error.log').read_text()}")
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"GET /no-such-file HTTP/1.0\r\n\r\n")
-            try:
-                if connection.recv(12).startswith(b"HTTP/1.1 404"):
-                    return
-            except TimeoutError:
-                continue
+        if _answers(port, timeout_s=1):
+            return
     pytest.fail("nginx does not answer")
+
+
+def _answers(port: int, *, timeout_s: float) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        connection.sendall(f"GET {_NO_SUCH_FILE} HTTP/1.0\r\n\r\n".encode())
+        try:
+            return connection.recv(12).startswith(b"HTTP/1.1 404")
+        except TimeoutError:
+            return False
