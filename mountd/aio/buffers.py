@@ -18,6 +18,18 @@ def unfilled(count: int) -> bytearray:
     return made
 
 
+def cut_out(data: memoryview, start: int, stop: int) -> memoryview:
+    """Return the bytes [start, stop) of `data`, and no reference to more: a view keeps its whole buffer in memory.
+
+    All of `data` is returned as it is, anything less is copied.
+    """
+    if start == 0 and stop == data.nbytes:
+        return data
+    part = memoryview(unfilled(stop - start))
+    part[:] = data[start:stop]
+    return part
+
+
 def unfilled_on(boundary: int, count: int) -> memoryview:
     """Return a writable buffer of `count` bytes that hold anything, at a multiple of `boundary` in memory."""
     buffer = unfilled(count + boundary)

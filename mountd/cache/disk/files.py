@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import xxhash
 
+from mountd.aio.buffers import cut_out
 from mountd.cache.disk.entry import CELL, RUN, Run
 from mountd.cache.disk.layout import Layout, remove
 from mountd.units import ByteRange
@@ -109,7 +110,7 @@ def checked(held: Held, data: memoryview) -> memoryview:
     for run in held.runs:
         if run.stop > start + data.nbytes or checksum(data[run.start - start : run.stop - start]) != run.checksum:
             raise BadRunError(run)
-    return data[held.wanted.start - start : held.wanted.stop - start]
+    return cut_out(data, held.wanted.start - start, held.wanted.stop - start)  # whoever keeps it pays for no more
 
 
 def write_back(descriptor: int, start: int, stop: int) -> None:

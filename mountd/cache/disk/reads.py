@@ -1,7 +1,8 @@
 """Reads from the disk for readers who wait: the bytes, or nothing, and never for long.
 
 A reader waits for a disk that answers nobody for `READ_S` at most; one that answers anybody is only slow. The kernel
-does the waiting where it can (`aio.kernel_reads`), threads do it elsewhere.
+does the waiting where it can (`aio.kernel_reads`), threads do it elsewhere. What is read for its checksum's sake alone
+is in no budget, so there is a bound for it.
 """
 
 from collections.abc import Callable
@@ -10,13 +11,17 @@ import trio
 
 from mountd.aio.kernel_reads import KernelReads, is_local
 from mountd.aio.threads import Lane
+from mountd.cache.budget import Budget
 from mountd.cache.disk.disk_cache import DiskCache
 from mountd.cache.disk.files import Held
+from mountd.units import MIB
 
 READ_S = 3.0
 _READERS = 8
 _READS_AT_ONCE = 64
 """Of those that need no thread."""
+_UNASKED_BYTES = 16 * MIB
+"""Memory of all reads that read more than they were asked for: a few KiB may cost two runs of a MiB."""
 
 
 class DiskReads:
@@ -32,6 +37,7 @@ class DiskReads:
         self._trouble = trouble
         self._kernel_reads = KernelReads(_READS_AT_ONCE)
         self._waiting: set[trio.CancelScope] = set()
+        self._unasked = Budget(_UNASKED_BYTES, lambda _missing, _for_reader: 0)
         self.lane = Lane("disk reads", _READERS)
 
     async def run(self) -> None:
@@ -49,7 +55,7 @@ class DiskReads:
         self._waiting.add(scope)
         try:
             with scope:
-                data = await self._bytes_of(held)
+                data = await self._within_bounds(held)
                 for other in self._waiting:  # a disk that answers anybody is only slow
                     other.deadline = trio.current_time() + READ_S
                 return data
@@ -60,6 +66,17 @@ class DiskReads:
             self._waiting.discard(scope)
         self._trouble(TimeoutError(f"the disk did not answer within {READ_S:g} s"))
         return None
+
+    async def _within_bounds(self, held: Held) -> memoryview | None:
+        count = held.whole.length
+        if count == held.wanted.length:
+            return await self._bytes_of(held)
+        count = min(count, _UNASKED_BYTES)
+        await self._unasked.charge(count)
+        try:
+            return await self._bytes_of(held)
+        finally:
+            self._unasked.release(count)
 
     async def _bytes_of(self, held: Held) -> memoryview | None:
         data = await self._kernel_reads.read(held.path, *held.whole)

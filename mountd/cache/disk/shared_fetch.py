@@ -2,6 +2,7 @@
 
 import trio
 
+from mountd.aio.buffers import cut_out
 from mountd.cache.version import ObjectVersion
 from mountd.units import MIB, ByteRange
 
@@ -30,7 +31,7 @@ class SharedFetch:
             await self._awaited.wait()
         if self.data is None:
             return None
-        return self.data[wanted.start - self.wanted.start : wanted.stop - self.wanted.start]
+        return cut_out(self.data, wanted.start - self.wanted.start, wanted.stop - self.wanted.start)
 
     def end(self, data: memoryview | None) -> None:
         """Hand what came to all who wait."""

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from mountd.aio import kernel_reads, page_cache
-from mountd.aio.buffers import unfilled, unfilled_on
+from mountd.aio.buffers import cut_out, unfilled, unfilled_on
 from mountd.aio.kernel_reads import BLOCK, KernelReads
 from mountd.units import KIB, MIB
 
@@ -340,3 +340,11 @@ def test_unfilled_buffers_have_their_length_and_can_be_written(count):
     view = unfilled_on(4096, count)
     assert view.nbytes == count
     assert not view.readonly
+
+
+def test_what_is_cut_out_of_a_buffer_does_not_keep_it():
+    whole = memoryview(bytes(range(200)))
+    assert cut_out(whole, 0, 200) is whole
+    for start, stop in ((0, 199), (1, 200), (7, 7), (50, 60)):
+        part = cut_out(whole, start, stop)
+        assert (bytes(part), len(part.obj)) == (bytes(range(start, stop)), stop - start)

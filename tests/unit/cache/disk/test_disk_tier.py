@@ -165,6 +165,25 @@ class TestSharing:
             assert len(world.origin.asked) == 1
             assert world.cache.holds(FILE, WHOLE)
 
+    async def test_a_reader_of_a_part_of_what_is_brought_keeps_no_more_than_that_in_memory(self, tmp_path):
+        async with World(tmp_path).running() as world:
+            got = []
+            async with trio.open_nursery() as nursery:
+                world.origin.hold = trio.Event()
+                version = version_of("file", MIB)
+                nursery.start_soon(world.tier.bring, version, ByteRange(0, MIB))
+                await world.until(lambda: world.origin.asked)
+
+                async def read():
+                    got.append(await world.tier.fetch(version, ByteRange(5, 4101)))
+
+                nursery.start_soon(read)
+                await trio.testing.wait_all_tasks_blocked()
+                world.origin.hold.set()
+            assert got == [bytes_of(version, 5, 4101)]
+            assert len(got[0].obj) == 4096
+            assert len(world.origin.asked) == 1
+
     async def test_a_reader_does_not_suffer_from_a_failure_to_bring(self, tmp_path):
         async with World(tmp_path).running() as world, trio.open_nursery() as nursery:
             world.origin.hold = trio.Event()
