@@ -62,10 +62,10 @@ def _second(
 ) -> Result:
     copies = local_copy(bench, data)
     total = data.size * data.count
-    with _filled(bench, data) as cache:
+    with filled(bench, data) as cache:
         contenders: list[Contender] = [Directory(copies), bench.mountd({"cache-dir": str(cache)})]
         contenders += [bench.fuse(data)] if of_fuse else []
-        forget = partial(_forget_pages, [copies / data.container, cache])
+        forget = partial(forget_pages, [copies / data.container, cache])
         attempts = {one.name: bench.cold(scenario, one, data, job, total, before=forget) for one in contenders}
         found, failures = bench.measure(attempts, unit, value)
     result = Result(scenario=scenario, title=title, series=found, checks=[], failures=failures)
@@ -148,7 +148,7 @@ def _open(directory: str | Path) -> DiskCache:
 
 
 @contextmanager
-def _filled(bench: Bench, data: Dataset) -> Iterator[Path]:
+def filled(bench: Bench, data: Dataset) -> Iterator[Path]:
     """Give a cache directory that holds all of `data`, safe on the disk."""
     with tempfile.TemporaryDirectory(dir=bench.scratch) as directory:
         cache = Path(directory) / "cache"
@@ -159,7 +159,7 @@ def _filled(bench: Bench, data: Dataset) -> Iterator[Path]:
         yield cache
 
 
-def _forget_pages(directories: list[Path]) -> None:
+def forget_pages(directories: list[Path]) -> None:
     """Have the kernel drop the pages of all files in `directories`."""
     for directory in directories:
         for path in directory.rglob("*"):
