@@ -22,9 +22,12 @@ class Node(World):
         self.looks = 0
         self.hold = threading.Event()
         self.hold.set()
+        self.begun = threading.Event()
+        """The bytes of a file are being looked at, or are about to be once `hold` is set."""
         right = self.files._is_right
 
         def counted(*args):
+            self.begun.set()
             assert self.hold.wait(20)
             self.looks += 1
             return right(*args)

@@ -71,7 +71,7 @@ async def test_nobody_waits_and_all_who_ask_share_one_look(tmp_path):
         await node.bring()
         node.hold.clear()
         assert [node.files.find(FILE) for _ in range(5)] == [None] * 5
-        await node.until(lambda: node.files._lane.unfinished)
+        await node.until(node.begun.is_set)
         assert [node.files.find(FILE) for _ in range(5)] == [None] * 5
         node.hold.set()
         await node.found()
@@ -131,7 +131,7 @@ async def test_a_file_that_changes_while_it_is_looked_at_is_not_passed_through(t
         await node.bring()
         node.hold.clear()
         assert node.files.find(FILE) is None
-        await node.until(lambda: node.files._lane.unfinished)
+        await node.until(node.begun.is_set)
         os.utime(node.path())
         node.hold.set()
         await node.looked()
