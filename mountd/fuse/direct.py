@@ -10,6 +10,7 @@ Nothing is decided here but how to answer; what, is `vfs`'s. No exception of a r
 """
 
 import errno
+import mmap
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -65,6 +66,7 @@ class DirectEngine:
 
     Args:
         descriptor: of `/dev/fuse`, mounted, nothing read yet; it stays the caller's.
+        largest_read: bytes of one READ, whole pages, at most `protocol.LARGEST_REQUEST`.
         max_background: how many requests the kernel may have under way that nobody waits for.
         congestion: from how many on it reads less ahead.
         opens: says how files are opened; by default through the kernel's page cache.
@@ -77,6 +79,7 @@ class DirectEngine:
         attributes: AttributePacker,
         failures: Failures,
         *,
+        largest_read: int,
         max_background: int,
         congestion: int,
         opens: OpenAnswers | None = None,
@@ -86,6 +89,7 @@ class DirectEngine:
         self._attributes = attributes
         self._failures = failures
         self._background = (max_background, congestion)
+        self._most_pages = largest_read // mmap.PAGESIZE
         self._opens = CachedAnswers() if opens is None else opens
         self._reading = trio.CancelScope()
         self._late: trio.Nursery | None = None
@@ -209,7 +213,7 @@ class DirectEngine:
             unique,
             protocol.INIT_OUT.pack(
                 *(protocol.MAJOR, protocol.MINOR, max_readahead, flags & 0xFFFF_FFFF, *self._background),
-                *(protocol.LARGEST_REQUEST, 1, protocol.PAGES, 0, flags >> 32, stack_depth),
+                *(protocol.LARGEST_REQUEST, 1, self._most_pages, 0, flags >> 32, stack_depth),
             ),
         )  # fmt: skip
         self.initialised.set()

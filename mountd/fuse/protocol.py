@@ -75,7 +75,6 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 LARGEST_REQUEST = 1 << 20
 """Bytes of data in one request: what 256 pages hold, the most that kernels grant unless their administrator says so."""
-PAGES = 256
 REQUEST_ROOM = LARGEST_REQUEST + (1 << 12)
 """What the kernel wants to have room for before it hands over a request: a write of the largest size and its head."""
 

@@ -24,7 +24,7 @@ from mountd.fuse.libfuse import LibfuseEngine
 from mountd.fuse.mount_table import MountEntry
 from mountd.fuse.operations import Operations
 from mountd.fuse.passthrough import Passthrough, PassthroughWish
-from mountd.fuse.tuning import CONGESTION, MAX_BACKGROUND, tune
+from mountd.fuse.tuning import CONGESTION, MAX_BACKGROUND, ReadSizes, tune
 from mountd.observe.logs import get_logger
 from mountd.vfs.filesystem import FileSystem
 
@@ -60,6 +60,7 @@ class Session:
         source: what the mount table shows.
         allow_other: other users may use the mount.
         direct: answer requests ourselves; else libfuse does.
+        reads: how much the kernel is to read at once; libfuse lets it send READs of the largest size all the same.
         passthrough: how the kernel is to read files itself; None: it is not.
     """
 
@@ -71,6 +72,7 @@ class Session:
         *,
         source: str,
         allow_other: bool,
+        reads: ReadSizes,
         direct: bool = True,
         passthrough: PassthroughWish | None = None,
     ) -> None:
@@ -84,6 +86,7 @@ class Session:
         self._mountpoint = mountpoint
         self._options = set(pyfuse3.default_options)
         self._options |= {f"fsname={_shown_as(source)}", "subtype=mountd", "ro"}
+        self._reads = reads
         if allow_other:
             self._options.add("allow_other")
         self._stop = trio.Event()
@@ -173,6 +176,7 @@ class Session:
                 self.failures,
                 max_background=MAX_BACKGROUND,
                 congestion=CONGESTION,
+                largest_read=self._reads.request,
                 opens=self._passthrough,
             )
         if self._direct:
@@ -185,7 +189,8 @@ class Session:
         await engine.initialised.wait()  # the kernel sets its limits anew when INIT is answered
         if self._passthrough is not None:
             self._passthrough.try_out()
-        self._tuned = tune(self._mounted, background_set=isinstance(engine, DirectEngine))
+        is_direct = isinstance(engine, DirectEngine)
+        self._tuned = tune(self._mounted, background_set=is_direct, read_ahead=self._reads.ahead)
         for setting, outcome in self.tuning.items():
             log.info("kernel setting", setting=setting, outcome=outcome)
         started()

@@ -20,6 +20,7 @@ from mountd.catalog.model import LocalSpec
 from mountd.errors import ChangedError, UsageError
 from mountd.fuse.convert import Ownership
 from mountd.fuse.session import Session
+from mountd.fuse.tuning import read_sizes
 from mountd.modes.datasets import open_place
 from mountd.modes.disk import MountDisk, open_disk
 from mountd.modes.mount_spec import SINGLE_FILE, MountSpec
@@ -152,6 +153,7 @@ async def serve_mount(spec: MountSpec, *, task_status: trio.TaskStatus[ServedMou
                 spec.mountpoint,
                 source=location.source,
                 allow_other=options.allow_other,
+                reads=read_sizes(options.memory_bytes),
                 direct=options.fuse_engine == "direct",
                 passthrough=disk.passthrough(whole),
             )

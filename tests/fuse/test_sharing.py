@@ -1,5 +1,6 @@
 """Many readers of one mount: threads, processes, forked descriptors. SEMANTICS: "Opening and reading"."""
 
+import mmap
 import os
 import random
 import subprocess
@@ -167,3 +168,17 @@ def test_a_closed_file_leaves_no_handle(server):
             opened.read(10)
         os.listdir(server.path)
     server.wait_until(lambda counters: counters["handles"] == 0)
+
+
+@pytest.mark.parametrize(("memory", "each"), [(64 * MIB, MIB), (16 * MIB, MIB // 4)])
+def test_the_kernel_reads_as_much_at_once_as_many_readers_have_memory_for(serve, memory, each):
+    server = serve({"file": versioned(1, 4 * MIB)}, memory_bytes=memory)
+    fd = os.open(server.path / "file", os.O_RDONLY | os.O_DIRECT)
+    try:
+        before = server.counters()["reads"]
+        with mmap.mmap(-1, 4 * MIB) as pages:  # one that begins within a page takes one READ more
+            assert os.preadv(fd, [pages], 0) == 4 * MIB
+            assert pages[:] == versioned(1, 4 * MIB)
+        assert server.counters()["reads"] - before == 4 * MIB // each
+    finally:
+        os.close(fd)

@@ -12,7 +12,7 @@ from mountd.fuse import protocol
 from mountd.fuse.convert import AttributePacker, Ownership
 from mountd.fuse.direct import DirectEngine
 from mountd.fuse.failures import Failures
-from mountd.units import MIB
+from mountd.units import KIB, MIB
 from tests.support.memory_mount import MemoryMount
 
 ROOT = 1
@@ -59,6 +59,7 @@ class Kernel:
             self.mount.fs,
             AttributePacker(Ownership(12, 34, 0o640, 0o750)),
             self.failures,
+            largest_read=256 * KIB,
             max_background=64,
             congestion=48,
             opens=opens,

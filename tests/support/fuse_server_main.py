@@ -36,6 +36,7 @@ from mountd.fuse.backings import BackingRefusedError, Backings
 from mountd.fuse.convert import Ownership
 from mountd.fuse.passthrough import PassthroughWish
 from mountd.fuse.session import Session
+from mountd.fuse.tuning import read_sizes
 from mountd.modes.mount import begin_from
 from mountd.observe import logs
 from mountd.stores.guarded import GuardedStore
@@ -133,7 +134,8 @@ class Server:
             nursery.start_soon(self.whole_files.run)
         fetch, begin = (fetch, begin_from(guarded)) if self.disk is None else (self.disk.fetch, self.disk.begin)
         nursery.start_soon(guarded.serve)
-        self.cache = BlockCache(fetch, nursery, limit_bytes=options.get("memory_bytes", 64 * MIB), begin=begin)
+        memory_bytes = options.get("memory_bytes", 64 * MIB)
+        self.cache = BlockCache(fetch, nursery, limit_bytes=memory_bytes, begin=begin)
         whole = WholeInodes(self.namespace.inodes, self.whole_files)
         self.filesystem = FileSystem(
             self.namespace,
@@ -153,6 +155,7 @@ class Server:
             mountpoint,
             source=options.get("source", "memory"),
             allow_other=options.get("allow_other", False),
+            reads=read_sizes(memory_bytes),
             direct=options["engine"] == "direct",
             passthrough=wish,
         )

@@ -2,7 +2,8 @@
 
 An entry is the object's size, the bytes of disk that its file takes, whether it is pinned, how many cells are here,
 and its runs. A *cell* is 64 KiB of an object (the last one may be shorter). A *run* is cells that were written
-together, with their checksum; it lies within one megabyte of the object, so that a random reader is checked quickly.
+together, with their checksum, which takes reading all of it: a random reader pays for that. It lies within one
+megabyte of the object, so that those that cover a range are found quickly.
 Runs are sorted by where they start and may overlap. Offsets and sizes are bytes; stops are not included.
 """
 
@@ -13,8 +14,11 @@ from typing import NamedTuple
 from mountd.units import KIB, MIB, ByteRange
 
 CELL = 64 * KIB
-RUN = 1 * MIB
-"""No run is longer, or crosses a multiple of this."""
+RUN = 256 * KIB
+"""What is written is cut into runs at multiples of this: 12 bytes of memory for each, 48 MiB for a TiB. With runs of a
+MiB random reads of 4 KiB take two to three times as long, with 128 KiB they are hardly quicker."""
+REGION = 1 * MIB
+"""No run crosses a multiple of this; what former versions wrote is as long."""
 
 _HEAD = struct.Struct("<QIIB")  # size; disk, low part; cells here; disk, high part, and the pin
 _RUN = struct.Struct("<III")  # first cell, bytes, checksum
@@ -149,7 +153,7 @@ def _unpack(entry: bytes, first: int, last: int) -> list[Run]:
 
 def _around(entry: bytes, start: int, stop: int) -> tuple[int, int]:
     """Return which runs lie in the megabytes that [start, stop) touches."""
-    return _bisect(entry, start // RUN * RUN), _bisect(entry, -(-stop // RUN) * RUN)
+    return _bisect(entry, start // REGION * REGION), _bisect(entry, -(-stop // REGION) * REGION)
 
 
 def _bisect(entry: bytes, offset: int) -> int:

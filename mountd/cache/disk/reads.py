@@ -20,8 +20,8 @@ READ_S = 3.0
 _READERS = 8
 _READS_AT_ONCE = 64
 """Of those that need no thread."""
-_UNASKED_BYTES = 16 * MIB
-"""Memory of all reads that read more than they were asked for: a few KiB may cost two runs of a MiB."""
+MOST_UNASKED = 16 * MIB
+"""Memory of all reads that read more than they were asked for, at most: a few KiB may cost two runs."""
 
 
 class DiskReads:
@@ -30,14 +30,15 @@ class DiskReads:
     Args:
         cache: the disk cache.
         trouble: is told what is wrong with the disk.
+        unasked_bytes: memory of all reads that read more than they were asked for; one always may.
     """
 
-    def __init__(self, cache: DiskCache, trouble: Callable[[Exception], None]) -> None:
+    def __init__(self, cache: DiskCache, trouble: Callable[[Exception], None], unasked_bytes: int) -> None:
         self._cache = cache
         self._trouble = trouble
         self._kernel_reads = KernelReads(_READS_AT_ONCE)
         self._waiting: set[trio.CancelScope] = set()
-        self._unasked = Budget(_UNASKED_BYTES, lambda _missing, _for_reader: 0)
+        self._unasked = Budget(unasked_bytes, lambda _missing, _for_reader: 0)
         self.lane = Lane("disk reads", _READERS)
 
     async def run(self) -> None:
@@ -71,7 +72,7 @@ class DiskReads:
         count = held.whole.length
         if count == held.wanted.length:
             return await self._bytes_of(held)
-        count = min(count, _UNASKED_BYTES)
+        count = min(count, self._unasked.limit)
         await self._unasked.charge(count)
         try:
             return await self._bytes_of(held)

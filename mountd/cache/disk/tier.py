@@ -18,7 +18,7 @@ from mountd.cache.disk.counters import TierCounters
 from mountd.cache.disk.demand import Demand
 from mountd.cache.disk.disk_cache import DiskCache, Piece
 from mountd.cache.disk.pace import Pace
-from mountd.cache.disk.reads import DiskReads
+from mountd.cache.disk.reads import MOST_UNASKED, DiskReads
 from mountd.cache.disk.records import Totals
 from mountd.cache.disk.shared_fetch import SharedFetches
 from mountd.cache.disk.writer import Writer, is_full
@@ -68,7 +68,7 @@ class DiskTier:
         self._breaker = Breaker()
         self._pace = pace or Pace()
         self._upkeep = Lane("disk upkeep", 1)
-        self._reads = DiskReads(cache, self._trouble)
+        self._reads = DiskReads(cache, self._trouble, min(MOST_UNASKED, 2 * queue_bytes))
         self._totals: Totals | None = None
         self.demand = Demand(self._pace)
         self.counters = TierCounters()

@@ -1,5 +1,6 @@
 """The direct engine over a real file system, with this test in the place of the kernel."""
 
+import mmap
 import os
 import struct
 
@@ -26,7 +27,7 @@ async def test_init_asks_for_what_is_offered_and_known(unserved, nursery):
     )
     assert (error, major, minor, readahead) == (0, 7, 31, 131072)
     assert flags == protocol.DO_READDIRPLUS | protocol.PARALLEL_DIROPS
-    assert (background, congestion, max_write, granularity, pages) == (64, 48, MIB, 1, 256)
+    assert (background, congestion, max_write, granularity, pages) == (64, 48, MIB, 1, 256 * KIB // mmap.PAGESIZE)
     assert (more, depth) == (0, 0)
     assert kernel.engine.initialised.is_set()
     kernel.engine.request_stop()

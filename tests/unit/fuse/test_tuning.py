@@ -7,6 +7,7 @@ import pytest
 
 from mountd.fuse import fusectl, tuning
 from mountd.fuse.mount_table import MountEntry
+from mountd.units import GIB, KIB, MIB
 
 ENTRY = MountEntry(mount_id=5, device="0:77", mountpoint="/mnt/x", fstype="fuse.mountd", source="s")
 
@@ -25,14 +26,29 @@ def sysfs(tmp_path, monkeypatch):
 
 
 def test_both_are_raised_and_said_so(sysfs):
-    assert tuning.tune(ENTRY, background_set=False) == {"read-ahead": "4096 KiB", "max_background": "64 requests"}
+    tuned = tuning.tune(ENTRY, background_set=False, read_ahead=4 * MIB)
+    assert tuned == {"read-ahead": "4096 KiB", "max_background": "64 requests"}
     assert (sysfs / "bdi/0:77/read_ahead_kb").read_text() == "4096"
     assert (sysfs / "connections/77/max_background").read_text() == "64"
     assert (sysfs / "connections/77/congestion_threshold").read_text() == "48"
 
 
+@pytest.mark.parametrize(
+    ("memory", "request_", "ahead"),
+    [
+        (2 * GIB, MIB, 4 * MIB),
+        (64 * MIB, MIB, 4 * MIB),
+        (64 * MIB - 1, 512 * KIB, 2 * MIB),
+        (16 * MIB, 256 * KIB, MIB),
+        (MIB, 128 * KIB, 512 * KIB),
+    ],
+)
+def test_all_reads_under_way_fit_the_memory_of_a_mount_unless_it_is_tiny(memory, request_, ahead):
+    assert tuning.read_sizes(memory) == (request_, ahead)
+
+
 def test_a_mount_that_is_not_in_the_table():
-    assert tuning.tune(None, background_set=False) == {
+    assert tuning.tune(None, background_set=False, read_ahead=4 * MIB) == {
         "read-ahead": "kernel default: the mount is not in the mount table"
     }
 
@@ -45,7 +61,7 @@ def test_what_is_not_reachable_is_said_in_one_line(sysfs, monkeypatch):
     (sysfs / "bdi/0:77/read_ahead_kb").unlink()
     (sysfs / "bdi/0:77").rmdir()
     (sysfs / "connections/77/max_background").unlink()
-    assert tuning.tune(ENTRY, background_set=False) == {
+    assert tuning.tune(ENTRY, background_set=False, read_ahead=4 * MIB) == {
         "read-ahead": "kernel default: No such file or directory",
         "max_background": "kernel default: Operation not permitted",
     }
@@ -55,7 +71,7 @@ def test_a_value_that_the_kernel_refuses(sysfs, monkeypatch):
     monkeypatch.setattr(tuning, "BDI", sysfs / "missing")
     (sysfs / "connections/77/congestion_threshold").unlink()
     (sysfs / "connections/77/congestion_threshold").mkdir()
-    outcome = tuning.tune(ENTRY, background_set=False)
+    outcome = tuning.tune(ENTRY, background_set=False, read_ahead=4 * MIB)
     assert outcome["max_background"] == "kernel default: Is a directory"
     assert outcome["read-ahead"].startswith("kernel default: ")
 

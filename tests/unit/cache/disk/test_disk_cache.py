@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from mountd.cache.disk import index
+from mountd.cache.disk import entry as entries
+from mountd.cache.disk import files, index
+from mountd.cache.disk.entry import REGION
 from mountd.cache.disk.records import Need
 from mountd.cache.disk.room import NO_CEILING, CacheLimits, Space
 from mountd.errors import DeniedError, SetupError
@@ -14,6 +16,11 @@ from mountd.units import GIB, KIB, MIB, ByteRange
 from tests.support.disk_cache import bytes_of, files_of, open_cache, piece_of, read, taken, version_of, whole
 
 FILE = version_of("dir/file.bin", 3 * MIB + 12_345)
+
+
+def runs_in(cache, version):
+    """Return the runs of a version that the index has."""
+    return entries.runs_of(cache._index.entry(cache.digest(version)))
 
 
 class TestBytes:
@@ -36,6 +43,20 @@ class TestBytes:
         cache.write([piece_of(FILE, 128 * KIB, 320 * KIB)])
         cache.write([piece_of(FILE, 64 * KIB, 128 * KIB)])
         assert read(cache, FILE, ByteRange(1, 320 * KIB)) == bytes_of(FILE, 1, 320 * KIB)
+
+    def test_what_former_versions_kept_in_longer_runs_is_served_and_added_to(self, cache, monkeypatch):
+        with monkeypatch.context() as former:
+            former.setattr(files, "RUN", REGION)
+            cache.write([piece_of(FILE, 0, 2 * MIB)])
+        assert [run.stop for run in runs_in(cache, FILE)] == [MIB, 2 * MIB]
+        part = ByteRange(MIB + 300 * KIB, MIB + 304 * KIB)
+        assert read(cache, FILE, part) == bytes_of(FILE, *part)
+        cache.write([piece_of(FILE, 2 * MIB)])
+        assert read(cache, FILE, whole(FILE)) == bytes_of(FILE)
+        assert cache.totals().complete == 1
+        assert list(cache.verify()) == [(FILE.size, 0)]
+        cache.write([piece_of(FILE, MIB)])  # within a longer run: both are here, and either serves
+        assert read(cache, FILE, whole(FILE)) == bytes_of(FILE)
 
     def test_only_whole_cells_are_kept(self, cache):
         cache.write([piece_of(FILE, 1000, 200_000)])

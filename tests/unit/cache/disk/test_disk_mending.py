@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from mountd.cache.disk import index
+from mountd.cache.disk.entry import RUN
 from mountd.cache.disk.index import LEAST_REWRITTEN
 from mountd.cache.disk.journal import MAGIC
 from mountd.cache.disk.room import Space
@@ -153,7 +154,7 @@ class TestRestarts:
         again.maintain()
         again.compare()
         (left,) = files_of(tmp_path)
-        assert again.totals().disk == left.stat().st_blocks * 512
+        assert again.totals().disk == left.stat().st_blocks * 512 + 4096  # its runs may be as many extents
         assert again.totals().objects == 1
         assert again.write([piece_of(other)])
         again.close()
@@ -231,7 +232,7 @@ class TestTrouble:
             assert read(cache, FILE, ByteRange(0, MIB)) is None
             cache.maintain()
         elif work == "verify":
-            assert sum(bad for _, bad in cache.verify()) == 1
+            assert sum(bad for _, bad in cache.verify()) == MIB // RUN
         elif work == "compare":
             (tmp_path / "cache" / "journal").unlink()
             cache.maintain()

@@ -5,13 +5,14 @@ import trio
 import trio.testing
 
 from mountd.aio.kernel_reads import KernelReads
-from mountd.cache.disk.reads import _UNASKED_BYTES
+from mountd.cache.disk.entry import RUN
+from mountd.cache.disk.reads import MOST_UNASKED
 from mountd.units import KIB, MIB, ByteRange
 from tests.support.disk_cache import bytes_of
 from tests.support.disk_tier import FILE, WHOLE, World
 
 pytestmark = pytest.mark.usefixtures("quick")
-MOST = _UNASKED_BYTES // MIB
+MOST = MOST_UNASKED // RUN
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ async def test_a_part_of_what_the_disk_was_read_for_keeps_no_more_than_itself_in
         await world.tier.drain()
         parts = [ByteRange(at, at + 64 * KIB) for at in (0, MIB - 64 * KIB, MIB + 128 * KIB)]
         assert [len((await world.tier.fetch(FILE, part)).obj) for part in parts] == [64 * KIB] * 3
-        assert world.tier.counters.hits == 3  # each looked at the checksum of a MiB for it
+        assert world.tier.counters.hits == 3  # each looked at the checksum of a whole run for it
 
 
 async def test_what_is_read_for_its_checksum_alone_is_bounded_and_nobody_waits_for_ever(tmp_path, held_up):
@@ -56,7 +57,7 @@ async def test_what_is_read_for_its_checksum_alone_is_bounded_and_nobody_waits_f
                 at = number % 48 * 64 * KIB
                 readers.start_soon(read, ByteRange(at, at + 64 * KIB))
             await trio.testing.wait_all_tasks_blocked()
-            assert under_way == [MIB] * MOST
+            assert under_way == [RUN] * MOST
             answer.set()
         assert got == [True] * 3 * MOST
         assert world.tier.counters.hits == 3 * MOST
@@ -80,11 +81,11 @@ async def test_who_wants_all_that_is_read_waits_for_no_bound_and_who_gives_up_le
             await trio.testing.wait_all_tasks_blocked()
             readers.start_soon(world.read, FILE, WHOLE)
             await trio.testing.wait_all_tasks_blocked()
-            assert sorted(under_way) == [MIB] * MOST + [3 * MIB]
+            assert sorted(under_way) == [RUN] * MOST + [3 * MIB]
             patience.cancel()
             for _ in range(MOST):
                 readers.start_soon(world.read, FILE, ByteRange(0, 64 * KIB))
             await trio.testing.wait_all_tasks_blocked()
-            assert sorted(under_way) == [MIB] * MOST + [3 * MIB]
+            assert sorted(under_way) == [RUN] * MOST + [3 * MIB]
             answer.set()
         assert world.tier.counters.hits == MOST + 1

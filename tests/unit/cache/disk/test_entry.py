@@ -4,32 +4,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mountd.cache.disk import entry as entries
-from mountd.cache.disk.entry import CELL, RUN, Run
+from mountd.cache.disk.entry import CELL, REGION, RUN, Run
 from mountd.units import MIB
 
 SIZE = 3 * MIB + 12_345
 LAST = -(-SIZE // CELL)
 
 
-def runs_between(first, last):
-    """Return the runs that a write of the cells [first, last) makes."""
+def runs_between(first, last, longest):
+    """Return the runs that a write of the cells [first, last) makes, by this version or one whose runs are longer."""
     position, stop, runs = first * CELL, min(SIZE, last * CELL), []
     while position < stop:
-        upto = min(stop, position - position % RUN + RUN)
+        upto = min(stop, position - position % longest + longest)
         runs.append(Run(position, upto, position + upto))
         position = upto
     return runs
 
 
 spans = st.tuples(st.integers(0, LAST - 1), st.integers(1, LAST)).map(lambda span: (span[0], min(LAST, sum(span))))
+lengths = st.sampled_from([CELL, RUN, REGION])
 
 
-@given(st.lists(spans, max_size=12), st.lists(st.integers(0, 50), max_size=4), spans)
+@given(st.lists(st.tuples(spans, lengths), max_size=12), st.lists(st.integers(0, 50), max_size=4), spans)
 def test_it_says_what_a_set_of_cells_says(added, removed, asked):
     entry = entries.with_pin(entries.with_disk(entries.new(SIZE), 123 << 40))
     known: set[Run] = set()
-    for first, last in added:
-        new = runs_between(first, last)
+    for (first, last), longest in added:
+        new = runs_between(first, last, longest)
         entry = entries.with_runs(entry, new)
         known = {run for run in known if not any(one.start <= run.start and run.stop <= one.stop for one in new)}
         known |= set(new)
