@@ -27,10 +27,9 @@ def main() -> int:
         running_origin(*datasets.all(), tape_pages=LARGE_PAGES) as origin,
     ):
         bench = Bench(origin, datasets, Path(scratch), repeat, arguments.patience, arguments.quiet)
-        wanted = [*(arguments.names or scenarios.ALL), *(["azurite"] if arguments.azurite else [])]
-        for name in wanted:
+        for name in arguments.names or scenarios.ALL:
             origin.control(**_AS_STARTED)
-            for result in (scenarios.ALL | scenarios.ON_REQUEST)[name](bench):
+            for result in scenarios.ALL[name](bench):
                 results.append(result)
                 print("\n".join(report.lines(result)), end="\n\n", flush=True)
     around = report.surroundings({"names": arguments.names, "quick": arguments.quick, "repeat": repeat})
@@ -46,7 +45,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="quarter-sized data, once: to try things out, not to judge"
     )
-    parser.add_argument("--azurite", action="store_true", help="also read from the Azurite emulator, for the record")
     parser.add_argument("--repeat", type=int, metavar="N", help="rounds; medians are reported (3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument(

@@ -118,9 +118,7 @@ class Bench:
             with contender.mounted(dataset.container) as mount:
                 before()
                 sample = self.read(scenario, mount, job(mount.path))
-                if expected_bytes and sample.bytes != expected_bytes:
-                    raise JobError(f"read {sample.bytes} bytes of {expected_bytes}")
-                self._compare(mount, dataset)
+                self.check(sample, expected_bytes, mount, dataset)
                 return sample
 
         return attempt
@@ -140,9 +138,13 @@ class Bench:
         }
         if mount.pid != os.getpid():
             sample.extra["resident_mib"] = mount.peak_bytes() / MIB
+        self.note_peak(scenario, mount)
+        return sample
+
+    def note_peak(self, scenario: str, mount: Mounted) -> None:
+        """Take note of the memory that a mountd worker has had."""
         if limit := mount.statistics().get("memory_limit"):
             self.peaks.append(Peak(scenario, mount.peak_bytes(), limit))
-        return sample
 
     def measure(
         self, attempts: Mapping[str, Attempt], unit: str, value: Callable[[Sample], float], *, repeat: int = 0
@@ -157,8 +159,10 @@ class Bench:
             found.insert(0, Series(name="fetch", unit=unit, values=top.values, extra=top.extra))
         return found, failures
 
-    def _compare(self, mount: Mounted, dataset: Dataset) -> None:
-        """Compare a few ranges with what they must hold; a fast mount that is wrong is out."""
+    def check(self, sample: Sample, expected_bytes: int, mount: Mounted, dataset: Dataset) -> None:
+        """Compare how much was read, and a few ranges with what they must hold; a fast mount that is wrong is out."""
+        if expected_bytes and sample.bytes != expected_bytes:
+            raise JobError(f"read {sample.bytes} bytes of {expected_bytes}")
         for index in {0, dataset.count // 2, dataset.count - 1}:
             key = dataset.pattern.format(index=index, group=0)
             with (mount.path / key).open("rb", buffering=0) as file:

@@ -20,6 +20,8 @@ class Series(msgspec.Struct, kw_only=True):
     values: list[float]
     extra: dict[str, float] = {}
     """Medians of what else was measured."""
+    most: dict[str, float] = {}
+    """The greatest of each: for what must not happen in any round."""
 
     @property
     def median(self) -> float:
@@ -111,13 +113,13 @@ def _count_quiet(samples: Sequence[Sample], quiet: float) -> int:
 
 
 def series(name: str, unit: str, samples: Sequence[Sample], value: Callable[[Sample], float]) -> Series:
-    """Return `value` of each sample under `name`, with the medians of their extras."""
-    keys = {key for sample in samples for key in sample.extra}
-    extra = {
-        key: statistics.median(sample.extra[key] for sample in samples if key in sample.extra) for key in sorted(keys)
-    }
+    """Return `value` of each sample under `name`, with the medians of their extras, and the greatest of each."""
+    keys = sorted({key for sample in samples for key in sample.extra})
+    found = {key: [sample.extra[key] for sample in samples if key in sample.extra] for key in keys}
+    extra = {key: statistics.median(values) for key, values in found.items()}
     extra["others"] = max(sample.others for sample in samples)
-    return Series(name=name, unit=unit, values=[value(sample) for sample in samples], extra=extra)
+    most = {key: max(values) for key, values in found.items()}
+    return Series(name=name, unit=unit, values=[value(sample) for sample in samples], extra=extra, most=most)
 
 
 def best(found: Sequence[Series]) -> Series:

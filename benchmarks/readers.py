@@ -36,6 +36,8 @@ class ReadJob(msgspec.Struct, kw_only=True):
     """Of the file, for `random`."""
     count: int = 0
     """Reads in all, for `random`."""
+    grid: int = 0
+    """They start at multiples of this; 0: of `buffer`."""
     seed: int = 1
 
 
@@ -49,7 +51,9 @@ def run(job: ReadJob) -> Sample:
             return _in_workers(job, len(names), _file_reader(job, names))
         case "random":
             source = random.Random(job.seed)
-            offsets = [source.randrange(job.size // job.buffer) * job.buffer for _ in range(job.count)]
+            grid = job.grid or job.buffer
+            places = (job.size - job.buffer) // grid + 1
+            offsets = [source.randrange(places) * grid for _ in range(job.count)]
             return _in_workers(job, job.count, _range_reader(job, offsets))
         case "list":
             began = perf_counter()

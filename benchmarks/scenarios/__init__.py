@@ -20,8 +20,6 @@ ALL: dict[str, Callable[[Bench], list[Result]]] = {
     "disk-second": disk.second_mount,
     "disk-beside": disk.beside_readers,
     "disk-index": disk.index,
+    "azurite": on_azurite.azurite,
     "resident": resident.resident,
 }
-
-ON_REQUEST: dict[str, Callable[[Bench], list[Result]]] = {"azurite": on_azurite.azurite}
-"""Not among `ALL`: they answer other questions."""

@@ -77,7 +77,7 @@ def _second(
         what = "mountd / limit" if fuse else "mountd / ext4"
         result.checks.append(Check(what=what, value=mountd.median / limit, relation=">=", target=0.6))
     if mountd:
-        result.checks.append(Check(what="requests for data", value=mountd.extra["gets"], relation="<=", target=0))
+        result.checks.append(Check(what="requests for data", value=mountd.most["gets"], relation="<=", target=0))
     return result
 
 

@@ -68,6 +68,8 @@ def _warm(
                 before = mount.statistics().get("reads", 0)
                 sample = run_job("benchmarks.readers", make_job(mount.path), companions=pids)
                 sample.extra["reads_reached"] = mount.statistics().get("reads", 0) - before
+                bench.note_peak(scenario, mount)
+                bench.check(sample, data.size * data.count, mount, data)
                 if name == "mountd":
                     reached.append(int(sample.extra["reads_reached"]))
                 return sample

@@ -77,6 +77,7 @@ def test_a_series_has_the_median_of_its_samples_and_of_what_else_was_measured() 
 
     assert (made.median, made.spread) == (2, 2.0)
     assert made.extra == {"n": 6, "only_here": 1, "others": 0.3}
+    assert made.most == {"n": 7, "only_here": 1}
     assert best([made, Series(name="x", unit="s", values=[3])]).name == "x"
 
 
