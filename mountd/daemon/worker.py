@@ -29,6 +29,8 @@ from mountd.wire.codec import unpack
 from mountd.wire.messages import AskReport, Bring, Ended, Failed, Order, Ready, Report, Serve, Step, Stop
 
 _STAT_WITHIN_S = 10.0
+_REFRESH_WITHIN_S = 0.1
+"""A disk that hangs may keep nobody from hearing about the mount."""
 _STOP_WITHIN_S = 8.0
 """From the request to stop until the loop is cancelled."""
 
@@ -37,6 +39,9 @@ _log = logs.get_logger("mountd.daemon.worker")
 
 class Served(Protocol):
     """What `serve_mount` says it has started."""
+
+    async def refresh(self) -> None:
+        """Bring those counters up to date that take a disk."""
 
     def statistics(self) -> MountStatistics:
         """Return the counters."""
@@ -162,7 +167,7 @@ class Worker:
             while (order := await self._connection.receive()) is not None:
                 match order:
                     case AskReport(serial=serial):
-                        await self._tell(self._report(serial))
+                        await self._tell(await self._report(serial))
                     case Bring(patterns=patterns, pin=pin, ticket=ticket):
                         if self._served is not None:
                             self._served.prefetch(patterns, pinned=pin, ticket=ticket)
@@ -183,9 +188,11 @@ class Worker:
                 _log.info("signalled, unmounting", signal=signal.Signals(number).name)
                 self._request_stop()
 
-    def _report(self, serial: int) -> Report:
+    async def _report(self, serial: int) -> Report:
         if self._served is None:
             return Report(serial=serial, details={}, statistics={})
+        with trio.move_on_after(_REFRESH_WITHIN_S):
+            await self._served.refresh()
         return Report(
             serial=serial,
             details=self._served.describe(),

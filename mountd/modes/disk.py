@@ -112,6 +112,11 @@ class MountDisk:
         said = self._without.note if tier is None or fill is None else self._describe(tier, fill)
         return said if self._options.mode == "auto" else f"{self._options.mode}: {said}"
 
+    async def refresh(self) -> None:
+        """Bring the numbers up to date that `with_numbers` knows from a moment ago."""
+        if self._tier is not None:
+            await self._tier.totals()
+
     def with_numbers(self, statistics: MountStatistics) -> MountStatistics:
         """Return `statistics` with the numbers of the disk tier."""
         tier, fill = self._tier, self._fill

@@ -72,6 +72,10 @@ class ServedMount:
         self._session = session
         self._single_file = single_file
 
+    async def refresh(self) -> None:
+        """Bring the numbers of the disk cache up to date."""
+        await self._disk.refresh()
+
     def statistics(self) -> MountStatistics:
         """Return the counters as they are now."""
         budget = self._cache.budget

@@ -76,7 +76,7 @@ class Listing:
         self.complete = False
         self.error: MountdError | None = None
         self.hidden = 0
-        """Objects whose names cannot be expressed."""
+        """Names that cannot be expressed, and objects that a directory of the same name hides."""
         self.pages = 0
         self._prefix_length = len(directory) + 1 if directory else 0
         self._names = bytearray()
@@ -131,13 +131,14 @@ class Listing:
         by_name = self._by_name
         assert by_name is not None, "a finished listing does not grow"
         if not names.expressible(name):
-            if name:  # an empty name is the directory's own marker
+            if name or size == DIRECTORY:  # an object without a name is the directory's own marker
                 self.hidden += 1
             return
         index = by_name.setdefault(name, len(self._sizes))
         if index < len(self._sizes):
-            if size == DIRECTORY:
+            if (size == DIRECTORY) != (self._sizes[index] == DIRECTORY):
                 self._sizes[index] = DIRECTORY
+                self.hidden += 1
             return
         self._names += name
         self._name_ends.append(len(self._names))

@@ -53,6 +53,9 @@ class Served:
         self.stop = trio.Event()
         self._deaf = deaf
 
+    async def refresh(self):
+        await trio.sleep_forever()  # a disk that hangs
+
     def statistics(self):
         return MountStatistics(reads=7, waiting_for=["getattr /: 9.0 s"])
 
