@@ -10,6 +10,7 @@ Blocking: for the command line and start-up.
 """
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,15 @@ from mountd.catalog.datastore import (
     encode_datastore,
 )
 from mountd.catalog.naming import DATASTORE_RULE, is_datastore_name
-from mountd.catalog.workspace_layout import DEFAULT_DATASTORE, NO_SUBSCRIPTION, lay_out_workspace
+from mountd.catalog.workspace_layout import (
+    DEFAULT_DATASTORE,
+    NO_SUBSCRIPTION,
+    denied,
+    file_kind,
+    is_closed,
+    is_workspace,
+    lay_out_workspace,
+)
 from mountd.config.strict_yaml import load_json, load_yaml, read_text
 from mountd.errors import ExistsError, NotFoundError, UsageError
 
@@ -68,11 +77,12 @@ class Workspace:
 
         Raises:
             NotFoundError: there is none; `origin` says who named the directory.
+            DeniedError: this user may not look whether there is one.
         """
         root = Path(os.path.abspath(directory))  # as in init
-        if _is_workspace(root):
+        if is_workspace(root):
             return cls(root)
-        if root.name == ".azureml" and _is_workspace(root.parent):
+        if root.name == ".azureml" and is_workspace(root.parent):
             return cls(root.parent)
         raise NotFoundError(f"{origin}: {root} holds no workspace; make one with `mountd workspace init {root}`")
 
@@ -81,22 +91,25 @@ class Workspace:
         """Return the workspace to use, None if there is none.
 
         The first of: `explicit`, `$MOUNTD_WORKSPACE`, `cwd` and its parents, the user's (`$XDG_CONFIG_HOME/mountd` or
-        `~/.config/mountd`), `/etc/mountd`.
+        `~/.config/mountd`), `/etc/mountd`. One that this user may not read is never passed over for a later one.
 
         Raises:
             NotFoundError: `explicit` or the variable names a directory without a workspace.
+            DeniedError: this user may not read the workspace, or not look whether there is one.
         """
         if explicit is not None:
             return cls.at(cwd / explicit, "--workspace")
         named = environ.get("MOUNTD_WORKSPACE")
         if named:
             return cls.at(cwd / named, "MOUNTD_WORKSPACE")
-        candidates = [cwd, *cwd.parents]
+        candidates = []
         home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
         if home.startswith("/"):
             candidates.append(Path(home) / "mountd")
         candidates.append(Path("/etc/mountd"))
-        return next((cls(candidate) for candidate in candidates if _is_workspace(candidate)), None)
+        # A home that this user may not enter is another's: processes often get root's HOME. It says nothing of them.
+        candidates = [cwd, *cwd.parents, *(place for place in candidates if not is_closed(place))]
+        return next((cls(candidate) for candidate in candidates if is_workspace(candidate)), None)
 
     def config(self) -> dict[str, Any]:
         """Return what `config.json` holds; empty if there is no such file.
@@ -105,7 +118,7 @@ class Workspace:
             UsageError: it is malformed.
         """
         path = self.directory / "config.json"
-        return load_json(read_text(path), str(path)) if path.exists() else {}
+        return load_json(read_text(path), str(path)) if file_kind(path) else {}
 
     @property
     def names_azure(self) -> bool:
@@ -125,10 +138,20 @@ class Workspace:
         return name.lower()
 
     def names(self) -> list[str]:
-        """Return the names of all datastores, sorted."""
-        with file_errors(self.datastores_directory):
-            files = [entry for entry in self.datastores_directory.glob("*.yml") if not entry.name.startswith(".")]
-        return sorted(entry.stem for entry in files)
+        """Return the names of all datastores, sorted.
+
+        Raises:
+            DeniedError: this user may not read their directory.
+        """
+        directory = self.datastores_directory
+        if file_kind(directory) != stat.S_IFDIR:
+            return []
+        with file_errors(directory):
+            try:
+                files = [Path(name) for name in os.listdir(directory)]  # glob() finds nothing where it may not look
+            except PermissionError:
+                raise denied(directory) from None
+        return sorted(file.stem for file in files if file.suffix == ".yml" and not file.name.startswith("."))
 
     def datastores(self) -> list[Datastore]:
         """Return all datastores, sorted by name.
@@ -223,16 +246,7 @@ class Workspace:
 
     def _existing(self, name: str) -> Path:
         path = self._file(name)
-        if not path.is_file():
+        if file_kind(path) != stat.S_IFREG:
             known = ", ".join(self.names()) or "none"
             raise NotFoundError(f"datastore {name}: there is none of that name in {self.root} (there are: {known})")
         return path
-
-
-def _is_workspace(root: Path) -> bool:
-    # azureml-core keeps its login in ~/.azureml, so the directory alone says nothing.
-    directory = root / ".azureml"
-    try:
-        return (directory / "config.json").is_file() or (directory / "datastores").is_dir()
-    except OSError:
-        return False

@@ -9,19 +9,68 @@
 
 import contextlib
 import errno
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from mountd.catalog.atomic_files import DIRECTORY_MODE, file_errors, sync_directory, write_file, write_json
 from mountd.catalog.datastore import LocalDatastore, encode_datastore
+from mountd.errors import DeniedError
 
 DEFAULT_DATASTORE = "workspaceblobstore"
 NO_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 """Marks a workspace that Azure knows nothing of."""
 
 _FIRST_DATASTORES = (DEFAULT_DATASTORE, "workspacefilestore")
+
+
+def file_kind(path: Path) -> int:
+    """Return what is at `path`, links followed: `stat.S_IFREG`, `stat.S_IFDIR` and so on, 0 for nothing.
+
+    `is_file()` and `is_dir()` will not do: some versions of Python raise where a directory on the way may not be
+    searched, others say False, as if nothing were there.
+
+    Raises:
+        DeniedError: this user may not look; it names the directory that is closed.
+    """
+    try:
+        return stat.S_IFMT(os.stat(path).st_mode)
+    except PermissionError:
+        # The first directory on the way that keeps this user out. What is below it cannot even be seen.
+        closed = (parent for parent in reversed(path.parents) if not os.access(parent, os.X_OK, effective_ids=True))
+        raise denied(next(closed, path.parent)) from None
+    except (OSError, ValueError):  # nothing there, a loop of links, a file on the way, a NUL in the name
+        return 0
+
+
+def is_workspace(root: Path) -> bool:
+    """Say whether `root` is a workspace.
+
+    Raises:
+        DeniedError: this user may not look.
+    """
+    # azureml-core keeps its login in ~/.azureml, so the directory alone says nothing.
+    directory = root / ".azureml"
+    return file_kind(directory / "config.json") == stat.S_IFREG or file_kind(directory / "datastores") == stat.S_IFDIR
+
+
+def is_closed(directory: Path) -> bool:
+    """Say whether this user may not even look up names in `directory`."""
+    try:
+        os.stat(directory / ".azureml")
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def denied(path: Path) -> DeniedError:
+    """Return the error that says that `path` is closed to this user, and what to do about it."""
+    return DeniedError(f"{path}: permission to read it is missing; change its permissions, or run mountd as its owner")
 
 
 def lay_out_workspace(root: Path) -> None:
@@ -32,7 +81,7 @@ def lay_out_workspace(root: Path) -> None:
     """
     directory = root / ".azureml"
     datastores, config = directory / "datastores", directory / "config.json"
-    if config.is_file() and datastores.is_dir():
+    if file_kind(config) == stat.S_IFREG and file_kind(datastores) == stat.S_IFDIR:
         return
     with file_errors(directory), _no_traces() as undo:
         for parent in reversed([root, *root.parents]):

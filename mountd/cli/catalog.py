@@ -37,7 +37,8 @@ def register(app: typer.Typer) -> None:
 @workspace_app.command("init")
 def workspace_init(
     directory: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="The current directory if left out.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="The current directory if left out.", show_default=False, readable=False),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:

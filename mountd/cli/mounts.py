@@ -207,7 +207,7 @@ def _spec(
     if name is not None and named is not None and name != named:
         raise UsageError(f"--name {name} and -o name={named} disagree; give one of them")
     o_options = [f"{key}={value}" for key, value in pairs.items()]
-    named_place = resolve(source, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd())
+    named_place = resolve(source, workspace=open_workspace(workspace, [source]), environ=os.environ, cwd=Path.cwd())
     location = pin_before_mount(named_place)
     settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
     path = api.real_mountpoint(mountpoint)

@@ -94,7 +94,7 @@ def run(
         downloads=download or [],
         uploads=upload or [],
         command=command,
-        workspace=lambda: open_workspace(workspace),
+        workspace=lambda sources: open_workspace(workspace, sources),
         environ=os.environ,
         cwd=Path.cwd(),
         say=_say,

@@ -103,7 +103,8 @@ def _resolve(text: str, workspace: Path | None, *, must_exist: bool) -> "Locatio
     from mountd.observe.logs import configure
 
     configure()
-    return resolve(text, workspace=open_workspace(workspace), environ=os.environ, cwd=Path.cwd(), must_exist=must_exist)
+    found = open_workspace(workspace, [text])
+    return resolve(text, workspace=found, environ=os.environ, cwd=Path.cwd(), must_exist=must_exist)
 
 
 def _run(work: "Callable[[Progress], Awaitable[TransferReport]]", verb: str, *, quiet: bool) -> "TransferReport":

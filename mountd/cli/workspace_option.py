@@ -4,10 +4,13 @@
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from mountd.errors import DeniedError
 
 if TYPE_CHECKING:
     from mountd.catalog.workspace import Workspace
@@ -30,6 +33,7 @@ WorkspaceOption = Annotated[
         metavar="DIR",
         help="The directory that holds `.azureml/`; found from here upwards if left out.",
         show_default=False,
+        readable=False,  # the parser would refuse a closed one in its own words, and one that can be used unlisted
         callback=_remember,
     ),
 ]
@@ -43,15 +47,27 @@ def accept_before_commands(group: typer.Typer) -> None:
         """Leave the work to `_remember`: the option's own callback."""
 
 
-def open_workspace(explicit: Path | None) -> "Workspace | None":
+def open_workspace(explicit: Path | None, sources: Iterable[str] | None = None) -> "Workspace | None":
     """Return the workspace to work with, or None if there is none.
 
     Args:
         explicit: the value of the command's `WorkspaceOption`.
+        sources: all that it is for, if that is to look up SOURCEs. Some do without: then one that nobody named, and
+            that this user may not read, is as good as none.
 
     Raises:
         NotFoundError: the user named a directory that holds no workspace.
+        DeniedError: this user may not read it.
     """
+    from mountd.catalog.source import LocalPath, WebUrl, parse_source  # noqa: PLC0415 - keeps `mountd --help` quick
     from mountd.catalog.workspace import Workspace  # noqa: PLC0415 - keeps `mountd --help` quick
 
-    return Workspace.discover(explicit, os.environ, Path.cwd())
+    try:
+        return Workspace.discover(explicit, os.environ, Path.cwd())
+    except DeniedError:
+        # Somebody's private workspace above a shared directory, or root's in /etc, must not keep all others from URLs.
+        if sources is None or explicit is not None or os.environ.get("MOUNTD_WORKSPACE"):
+            raise
+        if not all(isinstance(parse_source(source, os.environ), LocalPath | WebUrl) for source in sources):
+            raise
+        return None

@@ -30,7 +30,7 @@ def launch(
     downloads: Sequence[str],
     uploads: Sequence[str],
     command: Sequence[str],
-    workspace: Callable[[], Workspace | None],
+    workspace: Callable[[Sequence[str]], Workspace | None],
     environ: Mapping[str, str],
     cwd: Path,
     say: Callable[[str], None],
@@ -42,7 +42,7 @@ def launch(
         downloads: values of `--download`.
         uploads: values of `--upload`.
         command: the program and its arguments.
-        workspace: finds the workspace.
+        workspace: finds the workspace for these SOURCEs and TARGETs.
         environ: what the command would see without mountd.
         cwd: the working directory of this process and of the command.
         say: takes each line of the run's own log.
@@ -55,7 +55,8 @@ def launch(
     parsed_downloads = [parse_download(text) for text in downloads]
     parsed_uploads = [parse_upload(text) for text in uploads]
     try:
-        found = workspace()
+        sources = [*(item.source for item in parsed_mounts), *(item.source for item in parsed_downloads)]
+        found = workspace([*sources, *(item.target for item in parsed_uploads)])
     except MountdError as error:
         raise PreparationError(error.message) from error
     plan = make_plan(

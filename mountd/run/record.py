@@ -17,6 +17,8 @@ import contextlib
 import fcntl
 import os
 import re
+import stat
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -24,6 +26,7 @@ from typing import Literal
 import msgspec
 
 from mountd.catalog.workspace import Workspace
+from mountd.catalog.workspace_layout import denied, file_kind
 from mountd.errors import NotFoundError, UsageError
 
 RECORD = "run.json"
@@ -104,7 +107,7 @@ def run_directory(workspace: Workspace, identifier: str) -> Path:
         NotFoundError: there is no such run.
     """
     directory = runs_directory(workspace) / identifier
-    if not _IDENTIFIER.fullmatch(identifier) or not (directory / RECORD).is_file():
+    if not _IDENTIFIER.fullmatch(identifier) or file_kind(directory / RECORD) != stat.S_IFREG:
         raise NotFoundError(f"run {identifier}: there is none in {workspace.root}; `mountd runs list` shows what is")
     return directory
 
@@ -132,11 +135,18 @@ def read_record(directory: Path) -> RunRecord:
     return msgspec.structs.replace(record, status="Failed", error=error, ended=seen, pid=None, killed=True)
 
 
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        return os.scandir(directory)
+    except PermissionError:
+        raise denied(directory) from None
+
+
 def list_records(workspace: Workspace) -> list[RunRecord]:
     """Return the runs of `workspace`, the newest first; one whose record is damaged is shown as failed."""
     records = []
     with contextlib.suppress(FileNotFoundError):
-        for entry in os.scandir(runs_directory(workspace)):
+        for entry in _entries(runs_directory(workspace)):
             directory = Path(entry.path)
             try:
                 records.append(read_record(directory))

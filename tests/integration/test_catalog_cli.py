@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mountd.catalog.workspace import Workspace
+
 MOUNTD = Path(sys.executable).with_name("mountd")
 KEY = "aHVudGVyMmh1bnRlcjI="
 SAS = "sv=2024-11-04&ss=b&srt=co&sp=rl&sig=hunter2%3D"
@@ -275,3 +277,66 @@ def test_a_malformed_command_line_is_a_usage_error(mountd):
     assert mountd.fails(2, "workspace", "ini").endswith("Did you mean 'init'? See `mountd workspace -h`\n")
     mountd("datastore", status=2)
     assert "Usage: mountd datastore" in mountd.error
+
+
+@pytest.mark.fuse
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+class TestClosedWorkspace:
+    @pytest.fixture
+    def closed(self, user):
+        """Root's workspace, within the user's own."""
+        user.run("workspace", "init")
+        root = user.directory / "closed"
+        Workspace.init(root)
+        root.chmod(0o755)
+        (root / "open").mkdir(mode=0o777)
+        (root / "open").chmod(0o777)
+        return root
+
+    def says(self, closed, said):
+        assert said.stderr == (
+            f"mountd: error: {closed}/.azureml: permission to read it is missing; "
+            "change its permissions, or run mountd as its owner\n"
+        )
+        assert said.stdout == ""
+
+    def test_every_way_to_it_says_so(self, user, closed):
+        for args, rest in (
+            (["workspace", "init", closed], {}),
+            (["workspace", "init"], {"cwd": closed}),
+            (["workspace", "show"], {"cwd": closed}),
+            (["datastore", "list", "--workspace", closed], {}),
+            (["datastore", "list", "--workspace", closed / ".azureml"], {}),
+            (["datastore", "list"], {"MOUNTD_WORKSPACE": str(closed)}),
+            (["datastore", "list"], {"cwd": closed}),
+            (["datastore", "list"], {"cwd": closed / "open"}),
+            (["dataset", "list"], {"cwd": closed}),
+            (["runs", "list"], {"cwd": closed}),
+            (["download", "azureml://datastores/workspaceblobstore", "there"], {"cwd": closed / "open"}),
+            (["download", "--workspace", closed, user.directory / "source", "there"], {}),
+        ):
+            self.says(closed, user.run(*args, check=4, **rest))
+
+    def test_a_directory_in_which_nobody_may_look(self, user, closed):
+        closed.chmod(0o700)
+        for args in (
+            ["workspace", "init", closed],
+            ["datastore", "list", "--workspace", closed],
+            ["datastore", "list", "--workspace", closed / "open"],
+        ):
+            said = user.run(*args, check=4).stderr
+            assert said.startswith(f"mountd: error: {closed}: permission to read it is missing; ")
+            assert said.count("\n") == 1
+
+    def test_a_run_that_is_told_to_use_it_is_not_set_up(self, user, closed):
+        self.says(closed, user.run("run", "--workspace", closed, "--", "true", check=125))
+        source = "azureml://datastores/workspaceblobstore"
+        self.says(closed, user.run("run", "--download", f"d={source}", "--", "true", check=125, cwd=closed))
+
+    def test_what_needs_no_workspace_goes_on(self, user, closed):
+        source = user.directory / "source"
+        user.run("download", source, "there", cwd=closed / "open")
+        assert (closed / "open/there/a.txt").read_text() == "hello\n"
+        script = 'cat "$d/a.txt"'
+        said = user.run("run", "--download", f"d={source}", "--", "sh", "-c", script, cwd=closed / "open")
+        assert said.stdout == "hello\n"

@@ -67,7 +67,7 @@ class User:
         )  # fmt: skip
         assert self._namespace.stdout.readline() == "ready\n"
 
-    def command(self, *arguments, **environ):
+    def command(self, *arguments, cwd=None, **environ):
         """Return a command line that runs in the user's place; the process that it starts becomes the command."""
         enter = [
             "nsenter",
@@ -76,16 +76,16 @@ class User:
             *BECOME,
             "env",
             "-C",
-            str(self.directory),
+            str(cwd or self.directory),
             "-i",
         ]
         values = [f"{name}={value}" for name, value in (self.environ | environ).items()]
         return [*enter, *values, *map(str, arguments)]
 
-    def run(self, *arguments, check=0, **environ):
-        """Run mountd as the user."""
+    def run(self, *arguments, check=0, cwd=None, **environ):
+        """Run mountd as the user, in the user's directory if no other is given."""
         done = subprocess.run(
-            self.command(self._python, "-c", MAIN, *arguments, **environ),
+            self.command(self._python, "-c", MAIN, *arguments, cwd=cwd, **environ),
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == check, f"{arguments}: {done.stdout}{done.stderr}"

@@ -5,10 +5,12 @@ same two in `aml_config/`, and then beside the directories.
 """
 
 import re
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
 from mountd.azureml.errors import UserErrorException, as_api_errors
+from mountd.catalog.workspace_layout import file_kind
 from mountd.config.strict_yaml import load_json, read_text
 
 _DIRECTORIES = (".azureml", "aml_config", "")
@@ -29,13 +31,18 @@ class Named(NamedTuple):
     workspace_name: str
 
 
+@as_api_errors()
 def find_config(start: Path) -> Path | None:
-    """Return the configuration file to use from the directory `start`, None if there is none."""
+    """Return the configuration file to use from the directory `start`, None if there is none.
+
+    Raises:
+        UserErrorException: this user may not look whether there is one.
+    """
     for directory in _DIRECTORIES:
         for file in _FILES:
             for parent in (start, *start.parents):
                 candidate = parent / directory / file
-                if candidate.is_file():
+                if file_kind(candidate) == stat.S_IFREG:
                     return candidate
     return None
 

@@ -4,15 +4,18 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import stat
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from mountd.catalog.datastore import BlobDatastore, Credentials, LocalDatastore
 from mountd.catalog.workspace import Workspace
-from mountd.errors import ExistsError, MountdError, NotFoundError, UsageError
+from mountd.errors import DeniedError, ExistsError, MountdError, NotFoundError, UsageError
 
 KEY = "c2VjcmV0IGtleQ=="
 
@@ -212,6 +215,91 @@ class TestDiscover:
         (workspace.root / "home" / ".azureml").mkdir()
         (workspace.root / "home" / ".azureml" / "auth").write_text("")
         assert Workspace.discover(None, {}, inner) == workspace
+
+
+class TestClosed:
+    """What this user may not read is said to be so: it is neither passed over nor taken for nothing."""
+
+    @pytest.fixture
+    def place(self):
+        """A directory that every user may enter: pytest's own are closed."""
+        directory = Path(tempfile.mkdtemp(dir="/tmp"))
+        directory.chmod(0o755)
+        yield directory
+        for closed in (directory, directory / "outer/inner", *directory.glob("**/.azureml"), *directory.glob("*")):
+            if closed.is_dir():
+                closed.chmod(0o700)
+        shutil.rmtree(directory)
+
+    @pytest.fixture
+    def inner(self, place):
+        """A workspace inside of another that everybody may read."""
+        outer = Workspace.init(place / "outer")
+        inner = Workspace.init(outer.root / "inner")
+        (inner.root / "below").mkdir()
+        for path in [outer.root, *outer.root.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        return inner
+
+    def ways(self, inner):
+        """Return the arguments of `discover` that lead to the inner workspace."""
+        return [
+            (inner.root, {}, Path("/")),
+            (inner.directory, {}, Path("/")),
+            (None, {"MOUNTD_WORKSPACE": str(inner.root)}, Path("/")),
+            (None, {}, inner.root),
+            (None, {}, inner.root / "below"),
+        ]
+
+    def test_everybody_may_read_it_to_begin_with(self, inner, as_nobody):
+        with as_nobody():
+            assert {Workspace.discover(*way) for way in self.ways(inner)} == {inner}
+
+    @pytest.mark.parametrize("mode", [0, 0o444])
+    def test_a_closed_workspace(self, inner, as_nobody, mode):
+        inner.directory.chmod(mode)
+        for way in self.ways(inner):
+            with as_nobody(), pytest.raises(DeniedError) as caught:
+                Workspace.discover(*way)
+            assert caught.value.message == (
+                f"{inner.directory}: permission to read it is missing; "
+                "change its permissions, or run mountd as its owner"
+            )
+
+    def test_a_directory_in_which_nobody_may_look(self, inner, as_nobody):
+        inner.root.chmod(0o644)
+        for way in self.ways(inner):
+            with as_nobody(), pytest.raises(DeniedError, match=f"^{inner.root}: permission to read it is missing"):
+                Workspace.discover(*way)
+
+    def test_init(self, inner, as_nobody):
+        inner.directory.chmod(0)
+        with as_nobody(), pytest.raises(DeniedError, match=f"^{inner.directory}: permission to read it is missing"):
+            Workspace.init(inner.root)
+
+    def test_the_users_own_place(self, place, as_nobody):
+        home = Workspace.init(place / "config/mountd")
+        (place / "cwd").mkdir()
+        home.directory.chmod(0)
+        with as_nobody(), pytest.raises(DeniedError, match=f"^{home.directory}: permission to read it is missing"):
+            Workspace.discover(None, {"XDG_CONFIG_HOME": str(place / "config")}, place / "cwd")
+
+    @pytest.mark.skipif(os.path.exists("/etc/mountd/.azureml"), reason="this node has a workspace of its own")
+    def test_the_home_of_somebody_else_says_nothing(self, place, as_nobody):
+        (place / "cwd").mkdir()
+        (place / "home").mkdir(mode=0)
+        with as_nobody():
+            assert Workspace.discover(None, {"HOME": str(place / "home")}, place / "cwd") is None
+
+    @pytest.mark.parametrize("mode", [0, 0o111])
+    def test_closed_datastores_are_not_taken_for_none(self, inner, as_nobody, mode):
+        inner.datastores_directory.chmod(mode)
+        calls = [inner.names, inner.datastores, inner.describe, lambda: inner.datastore("nope")]
+        with as_nobody():
+            for call in calls:
+                with pytest.raises(DeniedError, match=f"^{inner.datastores_directory}: permission to read it"):
+                    call()
+        inner.datastores_directory.chmod(0o755)
 
 
 class TestDatastores:
