@@ -43,7 +43,11 @@ def wait_filled(mountpoint: str | Path, tell: Callable[[FillStatus], None], *, t
                 case "complete":
                     return found
                 case "streaming":
-                    raise NoRoomError(f"{mountpoint}: not on disk: {found.note}; raise --cache-size or free disk")
+                    # With something in the cache, a ceiling in percent does not follow what the disk has free.
+                    raise NoRoomError(
+                        f"{mountpoint}: not on disk: {found.note}; "
+                        "raise --cache-size, or free disk and run `mountd cache clear`"
+                    )
                 case "failed":
                     raise UnavailableError(f"{mountpoint}: not all of it is on disk: {found.note}; try again")
         pause.wait(_LOOK_EVERY_S)

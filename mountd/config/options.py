@@ -115,8 +115,8 @@ OPTIONS: tuple[Option, ...] = (
         default=lambda _: "80%",
         default_text="`80%`",
         unit="size, -size or %",
-        doc="Ceiling of the disk cache: `10GB` in all, `-20GB` leaves so much free, `80%` of what is free at first "
-        "use. Of all mounts that share the directory, the smallest counts.",
+        doc="Ceiling of the disk cache: `10GB` in all, `-20GB` leaves so much free, `80%` of what is free while it "
+        "is empty. Of all mounts that share the directory, the smallest counts.",
         dataset_variable="DATASET_MOUNT_CACHE_SIZE",
         has_flag=True,
     ),

@@ -9,6 +9,7 @@ moment.
 from typing import NamedTuple
 
 from mountd.cache.disk import entry as entries
+from mountd.cache.disk.changes import AnyChange
 from mountd.cache.disk.layout import FAN_OUT
 from mountd.cache.disk.room import NO_CEILING, CacheLimits, Space, spared_inodes
 from mountd.cache.disk.state import State
@@ -21,6 +22,8 @@ JOURNAL_SLACK = 256 * KIB
 EXTENTS_INSIDE = 4
 EXTENTS_PER_BLOCK = 300
 """A file of more pieces than fit its inode takes more blocks for saying where they are, later than it is measured."""
+TOLD_FROM = 50
+"""An empty cache says that it has found more room from one in so many more on: what is free is never quite the same."""
 
 
 class Standing(NamedTuple):
@@ -80,6 +83,19 @@ def standing(state: State, space: Space, journal_bytes: int) -> Standing:
         block=space.block,
         free_inodes=spare,
     )
+
+
+def room_found(state: State, space: Space) -> list[AnyChange]:
+    """Return what is to be said when an empty cache has more room than it has known: percentages are of it then.
+
+    Less room is no news: a disk that is full for a moment would leave a useless cache, and the reserve guards the disk.
+    """
+    if not state.is_empty():
+        return []
+    free, most = state.first_free, state.begin.most_objects
+    if space.free <= free + free // TOLD_FROM and space.most_objects <= most + most // TOLD_FROM:
+        return []
+    return [state.beginning(max(free, space.free), max(most, space.most_objects))]
 
 
 def victims(state: State, missing: int, files: int, spared: set[int]) -> list[int]:

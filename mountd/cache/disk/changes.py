@@ -11,10 +11,10 @@ class Change(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Begin(Change, frozen=True, tag=0):
-    """The first of a journal."""
+    """The first of a journal; said again when an empty cache finds more room than it has known."""
 
     first_free: int
-    """Bytes that the disk had free when the cache was made."""
+    """Bytes that the disk had free when the cache was made, or later when nothing was in it: the most there were."""
     most_objects: int
     next_owner: int
     boot: str
@@ -30,7 +30,7 @@ class Objects(Change, frozen=True, tag=1):
 
 
 class Join(Change, frozen=True, tag=2):
-    """A process begins to use the cache."""
+    """A process begins to use the cache, or has got another ceiling: then its `Hold`s are said again as well."""
 
     owner: int
     name: str

@@ -195,7 +195,7 @@ class DiskCache:
 
     @property
     def first_free(self) -> int:
-        """Bytes that the disk had free when the cache was made."""
+        """Bytes that the disk had free when the cache was made, or later with nothing in it."""
         return self._index.first_free
 
     @property

@@ -38,7 +38,7 @@ from mountd.cache.disk.lock import DirectoryLock
 from mountd.cache.disk.open_files import OpenFiles
 from mountd.cache.disk.owner import OwnerLock
 from mountd.cache.disk.records import Grant, Need, Totals, Written
-from mountd.cache.disk.room import NO_CEILING, CacheLimits, Space, measure, rounded
+from mountd.cache.disk.room import CacheLimits, Space, measure, rounded
 from mountd.cache.disk.state import State, to_bytes
 from mountd.units import KIB
 
@@ -107,7 +107,7 @@ class Index:
 
     @property
     def first_free(self) -> int:
-        """Bytes that the disk had free when the index was made."""
+        """Bytes that the disk had free when the index was made, or later with nothing in it."""
         return self._state.first_free
 
     def is_brought_by_another(self, what: bytes) -> bool:
@@ -298,6 +298,8 @@ class Index:
                 self._read_again()
             if self._journal.cut():
                 self._say([Compared("", 0)])
+            if self._state.is_empty():
+                self._say(accounts.room_found(self._state, self._space()))
             self._join()
             yield
             if self._journal.position > max(2 * self._shortest, LEAST_REWRITTEN):
@@ -315,7 +317,7 @@ class Index:
         if not state.begin.first_free:  # there is none, or not even its beginning
             space = measure(self._layout.directory)
             inherits = next(iter(self._layout.files()), None) is not None
-            state = State.first(space.free, _most_objects(space), "" if inherits else self._boot, inherits=inherits)
+            state = State.first(space.free, space.most_objects, "" if inherits else self._boot, inherits=inherits)
             self._journal.replace(state.snapshot())
         self._shortest = min(self._journal.position, state.count_bytes())
         self._state = state
@@ -323,13 +325,14 @@ class Index:
     def _join(self) -> None:
         if self._owner is None:
             self._owner = OwnerLock(self._layout.owners)
+        ceiling, reserve = self._limits.ceiling(self._state.first_free), self._limits.kept_free()
         known = self._state.owners.get(self._number)
         if known is not None and known.name == self._owner.name:
+            if known.ceiling != ceiling:  # somebody found more room
+                self._say(self._state.joining(self._number, ceiling))
             return
         self._number = self._state.next_owner
         self.open_files.nobody_knows()
-        limits = self._limits
-        ceiling, reserve = limits.ceiling(self._state.first_free), limits.kept_free()
         self._say([Join(self._number, self._owner.name, ceiling, reserve)])
 
     def _say(self, changes: Sequence[AnyChange]) -> None:
@@ -386,7 +389,3 @@ class Index:
                 # Somebody else who is writing to it will measure it too, but may be killed.
                 disk = max(entries.disk_of(entry), self._layout.taken(digest))
                 self._say([Measure([(to_bytes(digest), disk)])])
-
-
-def _most_objects(space: Space) -> int:
-    return NO_CEILING if space.free_inodes is None else space.free_inodes * 8 // 10

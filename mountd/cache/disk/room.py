@@ -25,6 +25,11 @@ class Space(NamedTuple):
     """None: the file system makes them as needed."""
     inodes: int
 
+    @property
+    def most_objects(self) -> int:
+        """How many objects a cache may have that takes what is free now."""
+        return NO_CEILING if self.free_inodes is None else self.free_inodes * 8 // 10
+
 
 def measure(directory: Path) -> Space:
     """Return the space of the file system that holds `directory`."""
@@ -42,7 +47,7 @@ class CacheLimits:
     """What one mount asks of the cache; of all mounts that live, the smallest ceiling and the largest reserve hold."""
 
     size: str = "80%"
-    """`10GB` in all, `-20GB` leaves so much free, `80%` of what was free at first use."""
+    """`10GB` in all, `-20GB` leaves so much free, `80%` of what was free while the cache was empty."""
     reserve: int = 1 * GIB
     """Bytes of the disk that are never used."""
     prune_threshold: float = 1.0
@@ -51,7 +56,7 @@ class CacheLimits:
     """Part of the ceiling that is left in use when space is made."""
 
     def ceiling(self, first_free: int) -> int:
-        """Return the most bytes the cache may take; `first_free` is what was free when the cache was made."""
+        """Return the most bytes the cache may take; `first_free` is what was free while it was empty."""
         if self.size.endswith("%"):
             return first_free * int(self.size[:-1]) // 100
         return NO_CEILING if self.size.startswith("-") else parse_size(self.size)

@@ -70,13 +70,18 @@ class State:
     def first(cls, first_free: int, most_objects: int, boot: str, *, inherits: bool) -> "State":
         """Return the state of an index that is new."""
         state = cls()
-        begin = Begin(first_free=first_free, most_objects=most_objects, next_owner=1, boot=boot, inherits=inherits)
+        # A disk may have nothing free, and 0 is what a journal without a beginning has.
+        begin = Begin(first_free=first_free or 1, most_objects=most_objects, next_owner=1, boot=boot, inherits=inherits)
         state.apply(begin)
         return state
 
     def count_bytes(self) -> int:
         """Return about how long a journal is that adds up to this state."""
         return sum(map(len, self.objects.values())) + 24 * len(self.objects)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is charged for files, and nobody is about to write any."""
+        return not self.objects and not any(owner.held for owner in self.owners.values())
 
     def is_held(self, digest: int) -> bool:
         """Whether somebody is writing to an object."""
@@ -88,21 +93,30 @@ class State:
 
     def snapshot(self) -> Iterator[list[AnyChange]]:
         """Yield the steps of a journal that adds up to this state."""
-        yield [
-            Begin(
-                first_free=self.first_free,
-                most_objects=self.begin.most_objects,
-                next_owner=self.next_owner,
-                boot=self.boot,
-                inherits=self.inherits,
-            )
-        ]
+        yield [self.beginning(self.first_free, self.begin.most_objects)]
         items = iter(self.objects.items())
         while batch := list(islice(items, _OBJECTS_AT_ONCE)):
             yield [Objects([(to_bytes(digest), entry) for digest, entry in batch])]
         for number, owner in self.owners.items():
-            yield [Join(number, owner.name, owner.ceiling, owner.reserve, owner.wanted, owner.what, owner.filling)]
-            yield from self._holds(number, owner)
+            yield self.joining(number, owner.ceiling)
+
+    def beginning(self, first_free: int, most_objects: int) -> Begin:
+        """Return what says all that a journal begins with, but with this much room."""
+        return Begin(
+            first_free=first_free,
+            most_objects=most_objects,
+            next_owner=self.next_owner,
+            boot=self.boot,
+            inherits=self.inherits,
+        )
+
+    def joining(self, number: int, ceiling: int) -> list[AnyChange]:
+        """Return the step that says all that is known of an owner, but with this ceiling."""
+        owner = self.owners[number]
+        return [
+            Join(number, owner.name, ceiling, owner.reserve, owner.wanted, owner.what, owner.filling),
+            *self._holds(number, owner),
+        ]
 
     def apply(self, change: AnyChange) -> None:  # noqa: C901, PLR0912 - one case for each kind of change
         """Take a change into account."""
@@ -213,11 +227,11 @@ class State:
             self.pinned += sign * (disk if entries.is_pinned(entry) else 0)
 
     @staticmethod
-    def _holds(number: int, owner: Owner) -> Iterator[list[AnyChange]]:
+    def _holds(number: int, owner: Owner) -> Iterator[Hold]:
         # How what is reserved is spread over the writes does not matter: the sums do.
         reserved, files = owner.reserved, owner.files
         for digest in owner.held.elements():
-            yield [Hold(number, to_bytes(digest), 0, reserved, files > 0)]
+            yield Hold(number, to_bytes(digest), 0, reserved, files > 0)
             reserved, files = 0, files - 1
 
 

@@ -7,10 +7,10 @@ import time
 import pytest
 
 from mountd.cache.disk import entry as entries
-from mountd.cache.disk import files, index
+from mountd.cache.disk import files
 from mountd.cache.disk.entry import REGION
 from mountd.cache.disk.records import Need
-from mountd.cache.disk.room import NO_CEILING, CacheLimits, Space
+from mountd.cache.disk.room import NO_CEILING, CacheLimits
 from mountd.errors import DeniedError, SetupError
 from mountd.units import GIB, KIB, MIB, ByteRange
 from tests.support.disk_cache import bytes_of, files_of, open_cache, piece_of, read, taken, version_of, whole
@@ -259,17 +259,6 @@ class TestCeiling:
     def test_ceilings_as_written(self, size, ceiling, kept_free):
         limits = CacheLimits(size=size)
         assert (limits.ceiling(100 * GIB), limits.kept_free()) == (ceiling, kept_free)
-
-    def test_a_percentage_is_of_what_was_free_at_first_use(self, tmp_path, monkeypatch):
-        first = open_cache(tmp_path, size="50%")
-        ceiling = first.totals().standing.ceiling
-        assert ceiling == first.first_free // 2
-        first.close()
-        monkeypatch.setattr(index, "measure", lambda _: Space(block=4096, free=10 * MIB, free_inodes=None, inodes=0))
-        again = open_cache(tmp_path, size="50%")
-        assert again.totals().standing.free == 10 * MIB
-        assert again.totals().standing.ceiling == ceiling
-        again.close()
 
     def test_pruning_goes_down_to_the_target(self, tmp_path):
         cache = open_cache(tmp_path, size="16MB", prune_threshold=0.9, prune_target=0.5)

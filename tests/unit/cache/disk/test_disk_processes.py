@@ -36,6 +36,19 @@ assert cache.corrupt == 0
 cache.close()
 print(hits, flush=True)
 """
+WAITER = """
+import sys, time
+from tests.support.disk_cache import open_cache
+cache = open_cache(sys.argv[1], size="50%")
+print("ready", flush=True)
+before = cache.first_free
+for news in ("found", None):
+    while cache.first_free == before if news else cache.totals().standing.ceiling < cache.first_free // 2:
+        time.sleep(0.01)
+        cache.maintain()
+    print(news or cache.totals().standing.ceiling, flush=True)
+cache.close()
+"""
 
 
 def start(directory, seed, rounds=10**9):
@@ -94,3 +107,27 @@ def test_killed_at_any_moment_they_leave_a_cache_that_goes_on(small_disk, filler
     assert survivor.corrupt == 0
     assert sum(bad for _, bad in survivor.verify()) == 0
     survivor.close()
+
+
+def test_a_disk_that_was_full_is_of_use_to_everybody_once_it_is_not(small_disk, fillers):
+    disk = small_disk("size=16m")
+    ballast = disk.path / "ballast"
+    ballast.write_bytes(bytes(disk.free() - MIB))
+    cache = open_cache(disk.path / "cache", size="50%")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITER, str(disk.path / "cache")],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    fillers.append(process)
+    assert process.stdout.readline() == "ready\n"
+    version = version_of("mine", 3 * MIB)
+    assert not cache.write([piece_of(version)])
+    ballast.unlink()
+    assert process.stdout.readline() == "found\n"
+    cache.maintain()
+    ceiling = int(process.stdout.readline())  # of the smallest, so both have said theirs
+    assert process.wait() == 0
+    assert ceiling == cache.first_free // 2 > 7 * MIB
+    assert cache.write([piece_of(version)])
+    assert disk.used() <= cache.totals().standing.charged <= cache.totals().standing.ceiling == ceiling
+    cache.close()
