@@ -115,7 +115,7 @@ class MountDisk:
     async def refresh(self) -> None:
         """Bring the numbers up to date that `with_numbers` knows from a moment ago."""
         if self._tier is not None:
-            await self._tier.totals()
+            await self._tier.refresh()
 
     def with_numbers(self, statistics: MountStatistics) -> MountStatistics:
         """Return `statistics` with the numbers of the disk tier."""

@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -216,6 +217,13 @@ class DiskTier:
             self._trouble(error)
             return None
         return self._totals
+
+    async def refresh(self) -> None:
+        """Bring `latest_totals` up to date, where that can be had; what is wrong with the disk, upkeep says."""
+        if not self._breaker.is_open:
+            with suppress(OSError, RuntimeError):  # the latter: no thread to be had
+                # Behind upkeep, whose time is bounded: a disk that hangs may take no thread from readers for this.
+                self._totals = await self._upkeep.run(self._cache.totals)
 
     # ---- life
 

@@ -317,3 +317,22 @@ async def test_what_the_store_refuses_to_begin_leaves_nothing_behind(tmp_path):
         assert (world.tier.demand.waiting, world.tier.counters.misses) == (0, 0)
         await world.read()
     assert (came, world.origin.asked) == ([], [("file", WHOLE)])
+
+
+async def test_what_is_said_of_the_disk_is_of_this_moment_where_it_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr(tier_module, "UPKEEP_EVERY_S", 3600)
+    async with World(tmp_path).running() as world:
+        await world.read()
+        await world.tier.drain()
+        assert world.tier.latest_totals.objects == 0
+        await world.tier.refresh()
+        assert world.tier.latest_totals.objects == 1
+        for trouble in (OSError("the disk is gone"), RuntimeError("can't start new thread")):
+
+            def fail(trouble=trouble):
+                raise trouble
+
+            monkeypatch.setattr(world.cache, "totals", fail)
+            await world.tier.refresh()
+        assert world.tier.latest_totals.objects == 1
+        assert not world.tier.in_trouble
