@@ -38,6 +38,8 @@ from mountd.config.strict_yaml import load_json, load_yaml, read_text
 from mountd.errors import ExistsError, NotFoundError, UsageError
 
 AZURE_KEYS = ("subscription_id", "resource_group", "workspace_name")
+OF_THE_NODE = Path("/etc/mountd")
+"""Where the workspace lies that is used if there is no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Workspace:
         home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
         if home.startswith("/"):
             candidates.append(Path(home) / "mountd")
-        candidates.append(Path("/etc/mountd"))
+        candidates.append(OF_THE_NODE)
         # A home that this user may not enter is another's: processes often get root's HOME. It says nothing of them.
         candidates = [cwd, *cwd.parents, *(place for place in candidates if not is_closed(place))]
         return next((cls(candidate) for candidate in candidates if is_workspace(candidate)), None)

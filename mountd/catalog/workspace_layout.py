@@ -60,11 +60,9 @@ def is_workspace(root: Path) -> bool:
 def is_closed(directory: Path) -> bool:
     """Say whether this user may not even look up names in `directory`."""
     try:
-        os.stat(directory / ".azureml")
-    except PermissionError:
+        file_kind(directory / ".azureml")
+    except DeniedError:
         return True
-    except (OSError, ValueError):
-        return False
     return False
 
 

@@ -36,17 +36,14 @@ assert cache.corrupt == 0
 cache.close()
 print(hits, flush=True)
 """
-WAITER = """
-import sys, time
+LOOKER = """
+import sys
 from tests.support.disk_cache import open_cache
 cache = open_cache(sys.argv[1], size="50%")
 print("ready", flush=True)
-before = cache.first_free
-for news in ("found", None):
-    while cache.first_free == before if news else cache.totals().standing.ceiling < cache.first_free // 2:
-        time.sleep(0.01)
-        cache.maintain()
-    print(news or cache.totals().standing.ceiling, flush=True)
+for _ in sys.stdin:
+    cache.maintain()
+    print(cache.first_free, cache.totals().standing.ceiling, flush=True)
 cache.close()
 """
 
@@ -115,19 +112,30 @@ def test_a_disk_that_was_full_is_of_use_to_everybody_once_it_is_not(small_disk, 
     ballast.write_bytes(bytes(disk.free() - MIB))
     cache = open_cache(disk.path / "cache", size="50%")
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITER, str(disk.path / "cache")],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, "-c", LOOKER, str(disk.path / "cache")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     fillers.append(process)
+
+    def look():
+        process.stdin.write("look\n")
+        process.stdin.flush()
+        return map(int, process.stdout.readline().split())
+
     assert process.stdout.readline() == "ready\n"
     version = version_of("mine", 3 * MIB)
     assert not cache.write([piece_of(version)])
+    before = cache.first_free
     ballast.unlink()
-    assert process.stdout.readline() == "found\n"
+    found, ceiling = look()
+    assert found > 14 * MIB
+    assert ceiling == before // 2  # the smallest counts, and this one has not said its new one yet
     cache.maintain()
-    ceiling = int(process.stdout.readline())  # of the smallest, so both have said theirs
+    found, ceiling = look()
+    assert ceiling == found // 2 == cache.first_free // 2
+    process.stdin.close()
     assert process.wait() == 0
-    assert ceiling == cache.first_free // 2 > 7 * MIB
     assert cache.write([piece_of(version)])
     assert disk.used() <= cache.totals().standing.charged <= cache.totals().standing.ceiling == ceiling
     cache.close()
