@@ -3,14 +3,15 @@
 Writing costs a copy and a checksum for every byte. Where processors idle that is nobody's loss; where they do not, it
 is taken from the readers. In the first second of a burst of reads the writer then does nothing, and what comes waits in
 memory; later it works a twentieth of the time. What does not fit its queue is dropped; directories in use are brought
-to the disk when nobody waits.
+to the disk when nobody waits. A burst that is about to take all there is begins with idle processors: its first
+requests wait for the store.
 """
 
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 from typing import NamedTuple
 
 SPARE = 0.7
@@ -20,6 +21,11 @@ REST = 19.0
 LONGEST_REST_S = 0.5
 FIRST_S = 1.0
 """How long the readers of a burst have the processors to themselves."""
+SETTLED_S = 0.3
+"""How old a burst must be for idle processors to be taken for spare ones: before that windows still grow."""
+LEISURELY = 0.3
+"""Processors that this process itself may use until then for idle ones to count all the same: its store is slow, and
+will not keep them busier later."""
 SAMPLE_S = 0.1
 """How long processors are watched for a sample; their time is told in hundredths of a second."""
 STALE_S = 0.5
@@ -49,6 +55,7 @@ class Pace:
     Args:
         read: the machine's processor time.
         clock: seconds.
+        own: processor time that this process has used, all threads together, in seconds.
         processors: how many there are.
     """
 
@@ -56,13 +63,16 @@ class Pace:
         self,
         read: Callable[[], ProcessorTime | None] = read_processor_time,
         clock: Callable[[], float] = monotonic,
+        own: Callable[[], float] = process_time,
         processors: int | None = None,
     ) -> None:
         self._processors = processors or os.cpu_count() or 1
         self._read = read
         self._clock = clock
+        self._own = own
         self._last = read()
         self._last_at = clock()
+        self._last_own = own()
         self._spare = self._last is None
         self._burst_at = -math.inf
 
@@ -77,14 +87,15 @@ class Pace:
         now = self._clock()
         if self._last is None or now - self._last_at < SAMPLE_S:
             return self._spare
-        sample = self._read()
+        sample, own = self._read(), self._own()
         if sample is None or now - self._last_at > STALE_S:
             self._spare = sample is None
         elif sample.total > self._last.total:
-            self._spare = (sample.idle - self._last.idle) / (
-                sample.total - self._last.total
-            ) >= SPARE / self._processors
-        self._last, self._last_at = sample, now
+            idle = (sample.idle - self._last.idle) / (sample.total - self._last.total)
+            self._spare = idle >= SPARE / self._processors and (
+                now - self._burst_at >= SETTLED_S or own - self._last_own <= LEISURELY * (now - self._last_at)
+            )
+        self._last, self._last_at, self._last_own = sample, now, own
         return self._spare
 
     @property

@@ -4,9 +4,11 @@ import pytest
 
 from mountd.cache.disk.pace import (
     FIRST_S,
+    LEISURELY,
     LONGEST_REST_S,
     REST,
     SAMPLE_S,
+    SETTLED_S,
     STALE_S,
     Pace,
     ProcessorTime,
@@ -18,17 +20,18 @@ class Machine:
     """Processor time and a clock that a test moves on."""
 
     def __init__(self):
-        self.idle, self.total, self.now = 0, 0, 100.0
+        self.idle, self.total, self.now, self.own = 0, 0, 100.0, 7.0
         self.reads = 0
 
     def read(self):
         self.reads += 1
         return ProcessorTime(self.idle, self.total)
 
-    def pass_by(self, seconds, idle):
+    def pass_by(self, seconds, idle, own=0.0):
         self.now += seconds
         self.total += 100
         self.idle += idle
+        self.own += own
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def machine():
 
 @pytest.fixture
 def pace(machine):
-    return Pace(machine.read, lambda: machine.now, processors=2)
+    return Pace(machine.read, lambda: machine.now, lambda: machine.own, processors=2)
 
 
 def test_busy_processors_and_waiting_readers_make_it_rest(machine, pace):
@@ -81,6 +84,22 @@ def test_how_idle_processors_were_before_a_burst_is_forgotten_and_looked_at_anew
     assert pace.stands_back(readers_wait=True)
     machine.pass_by(1.5 * SAMPLE_S, idle=100)
     assert not pace.stands_back(readers_wait=True)
+
+
+def test_idle_processors_at_the_beginning_of_a_burst_that_this_process_works_for_are_not_spare(machine, pace):
+    pace.burst_begins()
+    assert not pace.has_spare()
+    machine.pass_by(1.5 * SAMPLE_S, idle=60, own=1.5 * SAMPLE_S * LEISURELY * 1.1)
+    assert not pace.has_spare()
+    machine.pass_by(SETTLED_S, idle=60, own=SETTLED_S)
+    assert pace.has_spare()
+
+
+def test_they_are_where_it_hardly_works_itself(machine, pace):
+    pace.burst_begins()
+    assert not pace.has_spare()
+    machine.pass_by(1.5 * SAMPLE_S, idle=60, own=1.5 * SAMPLE_S * LEISURELY * 0.9)
+    assert pace.has_spare()
 
 
 def test_it_looks_no_more_often_than_it_can_tell_something(machine, pace):
