@@ -12,6 +12,7 @@ Nothing is decided here but how to answer; what, is `vfs`'s. No exception of a r
 import errno
 import mmap
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any
 
 import trio
@@ -58,6 +59,9 @@ FIRST = (
 for more. What is waited for at the same time, the kernel has put in no order. For a FORGET or a RELEASE nobody waits:
 the same thread may have sent a LOOKUP or an OPEN after it, which is to find the file let go, for an inode that the
 kernel has dropped has no pages any more. Of one file it sends no READ after the RELEASE."""
+MOST_LISTED = 512
+"""Entries of one READDIRPLUS. The kernel has room for 5,000, and asks again for the rest: while all of them were
+packed, nobody else was answered for 50 ms."""
 PLACES = {opcode: place for place, opcodes in enumerate(FIRST) for opcode in opcodes}
 
 
@@ -327,7 +331,8 @@ class DirectEngine:
 
     async def _entries(self, number: int, offset: int, size: int) -> bytearray:
         listed = bytearray()
-        for name, attributes, valid_s, next_offset, node in await self._fs.entries(number, offset):
+        entries = islice(await self._fs.entries(number, offset), MOST_LISTED)
+        for name, attributes, valid_s, next_offset, node in entries:
             entry = self._attributes.listed(name, attributes, valid_s, next_offset)
             taken = len(listed) + len(entry) <= size
             if taken:

@@ -27,7 +27,7 @@ from mountd.errors import (
 )
 from mountd.stores import azure_upload
 from mountd.stores.azure_direct import AzureDirect
-from mountd.stores.azure_listing import holds_entries, marks_folder, parse_page
+from mountd.stores.azure_listing import holds_entries, marks_folder, parse_page, plain_marker
 from mountd.stores.azure_place import Place, Timeouts, can_exist, is_ordinary, is_plain
 from mountd.stores.azure_reads import AzureReads
 from mountd.stores.azure_rest import AzureRest
@@ -88,6 +88,12 @@ class AzureBlobStore:
     async def walk_page(self, directory: str, marker: str | None = None) -> Page:
         """Return a page of everything below `directory`."""
         return await self._list(directory, marker, None, "")
+
+    async def page_ahead(
+        self, directory: str, marker: str | None, *, deep: bool, following: Callable[[str], None]
+    ) -> Page:
+        """Return a page of `directory`, of everything below it if `deep`; `following` is told what comes after it."""
+        return await self._list(directory, marker, None, "" if deep else "/", following)
 
     async def stat(self, key: str) -> ObjectInfo:
         """Return the current version of the blob `key`."""
@@ -160,7 +166,14 @@ class AzureBlobStore:
             return holds_entries(await self._direct.short_page(what, query), what)
         return await self._questions.run(lambda: holds_entries(self._page(what, query), what))
 
-    async def _list(self, directory: str, marker: str | None, limit: int | None, delimiter: str) -> Page:
+    async def _list(
+        self,
+        directory: str,
+        marker: str | None,
+        limit: int | None,
+        delimiter: str,
+        following: Callable[[str], None] | None = None,
+    ) -> Page:
         if directory and not can_exist(directory):
             return Page([], [], None)
         what = self._place.what("list", directory)
@@ -173,6 +186,8 @@ class AzureBlobStore:
             query["marker"] = marker
         with suppress(DeclinedError):
             body = await self._direct.page(what, query)
+            if following is not None and (next_marker := plain_marker(body)) is not None:
+                following(next_marker)
             return await self._questions.run(parse_page, body, prefix, what)
         return await self._questions.run(lambda: parse_page(self._page(what, query), prefix, what))
 

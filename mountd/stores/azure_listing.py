@@ -4,7 +4,9 @@ Invariants: an entry that does not lie below the prefix, or a page that is not w
 listing is whole or it is none. Nothing in a page makes the parser read a file, open a connection or expand an entity.
 """
 
+import re
 from calendar import timegm
+from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -15,7 +17,15 @@ from mountd.stores.azure_place import quoted
 from mountd.stores.base import ObjectInfo, Page
 
 _WANTED = ("Content-Length", "Last-Modified", "Etag")
+_FIELDS = ("Name", *_WANTED)
+_Row = tuple[str, str, str, str]
+"""Name and texts of `_WANTED` of one entry."""
+_A_FOLDER = "folder"
+"""In the place of the size of a blob that marks one."""
 _MISUNDERSTOOD = (etree.XMLSyntaxError, ValueError, KeyError, TypeError, AttributeError)
+_PLAIN_MARKER = re.compile(rb"<NextMarker>([!-%'-;=-~]+)</NextMarker>\s*</EnumerationResults>\s*\Z")
+"""With characters that stand for themselves in any encoding and in XML."""
+_AT_THE_END = 8192
 _DATE_LENGTH = len("Wed, 12 Nov 2025 10:00:00 GMT")
 _MONTHS = {"JanFebMarAprMayJunJulAugSepOctNovDec"[at : at + 3]: at // 3 + 1 for at in range(0, 36, 3)}
 
@@ -37,6 +47,15 @@ def holds_entries(body: bytes, what: str) -> tuple[bool, str | None]:
     except _MISUNDERSTOOD as error:
         reason = f"{type(error).__name__}: {error}"
     raise NonsenseError(f"{what}: the listing cannot be understood ({reason[:200]})")
+
+
+def plain_marker(body: bytes) -> str | None:
+    """Return the marker of the page after the one in `body`, found at its end without reading the rest.
+
+    None: there is none, or it is not as plain as the service's are.
+    """
+    found = _PLAIN_MARKER.search(body, max(0, len(body) - _AT_THE_END))
+    return None if found is None else found[1].decode("ascii")
 
 
 def block_names(body: bytes, what: str) -> list[str]:
@@ -67,24 +86,51 @@ def _entries(root: "etree._Element") -> "etree._Element":
 
 
 def _page(root: "etree._Element", prefix: str) -> Page:
+    entries = _entries(root)
     objects: list[ObjectInfo] = []
     directories: dict[str, None] = {}
-    for element in _entries(root):  # measured: faster than XPath over the whole page
-        fields = {child.tag: child for child in element}
-        key = _name(fields["Name"])
+    alike = _alike(entries)
+    for key, size, modified, etag in _one_by_one(entries) if alike is None else alike:
         if not key.startswith(prefix):
             raise ValueError(f"the name {key!r} is not below the prefix {prefix!r}")
         if key.endswith("/"):  # a common prefix or a marker
             if key != prefix:
                 directories[key[:-1]] = None
-            continue
-        known = {child.tag: child.text or "" for child in fields["Properties"].iterchildren(*_WANTED)}
-        size = int(known["Content-Length"])
-        if size == 0 and any(marks_folder(entry.tag, entry.text) for entry in fields.get("Metadata", ())):
+        elif size == _A_FOLDER:
             directories[key] = None
         else:
-            objects.append(ObjectInfo(key, size, http_date_ns(known["Last-Modified"]), quoted(known["Etag"])))
+            objects.append(ObjectInfo(key, int(size), http_date_ns(modified), quoted(etag)))
     return Page(objects, list(directories), root.findtext("NextMarker") or None)
+
+
+def _alike(entries: "etree._Element") -> Iterator[_Row] | None:
+    """Return the rows of a page whose entries all have the same fields in the same order, and none marks a folder.
+
+    Most pages are so, and are read column by column, in half of the time. None: look at them one by one.
+    """
+    order = [element.tag for element in entries.iter(*_FIELDS)]
+    if len(set(order[: len(_FIELDS)])) < len(_FIELDS) or order != order[: len(_FIELDS)] * len(entries):
+        return None
+    # Each column in a walk of its own: lxml makes an object of each element, and uses the same again and again so.
+    sizes, dates, etags = ([element.text or "" for element in entries.iter(tag)] for tag in _WANTED)
+    if "0" in sizes and any(len(metadata) for metadata in entries.iter("Metadata")):
+        return None
+    return zip(map(_name, entries.iter("Name")), sizes, dates, etags, strict=True)
+
+
+def _one_by_one(entries: "etree._Element") -> Iterator[_Row]:
+    """Yield the row of each entry; common prefixes and markers have a name alone."""
+    for element in entries:
+        fields = {child.tag: child for child in element}
+        key = _name(fields["Name"])
+        if key.endswith("/"):
+            yield key, "", "", ""
+            continue
+        known = {child.tag: child.text or "" for child in fields["Properties"].iterchildren(*_WANTED)}
+        size, modified, etag = (known[name] for name in _WANTED)
+        if size == "0" and any(marks_folder(entry.tag, entry.text) for entry in fields.get("Metadata", ())):
+            size = _A_FOLDER
+        yield key, size, modified, etag
 
 
 def _name(element: "etree._Element") -> str:

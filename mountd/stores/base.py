@@ -148,6 +148,20 @@ class Store(Protocol):
         """Close connections."""
 
 
+@runtime_checkable
+class PagesAhead(Protocol):
+    """What a store has that knows where the next page begins before it has taken a page apart: see `pages`."""
+
+    async def page_ahead(
+        self, directory: str, marker: str | None, *, deep: bool, following: Callable[[str], None]
+    ) -> Page:
+        """Return what `list_page` would, or `walk_page` if `deep`.
+
+        `following` is told, by the loop, the marker of the page after it: early or not at all, more than once where
+        the store is asked again, and never for certain. What counts is the page's `next`.
+        """
+
+
 class Missed(NamedTuple):
     """A read that was begun brought nothing: `Store.read` will say why, or bring it."""
 

@@ -20,6 +20,7 @@ from mountd.catalog.selection import Candidate, select
 from mountd.errors import IsDirectoryError, MountdError, NotFoundError, UsageError
 from mountd.stores.base import ObjectInfo, Page, Store
 from mountd.stores.open import probe
+from mountd.stores.pages import each_page
 
 AT_ONCE = 32
 """Sources that are looked at or listed at the same time."""
@@ -134,7 +135,7 @@ class _Taker:
         elif source.pattern:
             await _Search(store, place.path, Pattern(source.pattern), keep).run()
         else:
-            await _walk(store, place.path, lambda page: keep(page.objects))
+            await each_page(store, place.path, lambda page, _asked_at: keep(page.objects), deep=True)
 
     def _candidates(self, index: int, infos: list[ObjectInfo]) -> list[Candidate]:
         packed = self._packed[index]
@@ -167,39 +168,23 @@ class _Search:
 
     async def _search_below(self, directory: str, _index: int, _deeper: list[str]) -> None:
         async with self._limiter:
-            await _walk(self._store, directory, self._keep_matching)
+            await each_page(self._store, directory, self._keep_matching, deep=True)
 
     async def _search_in(self, directory: str, index: int, deeper: list[str]) -> None:
         matches, last = self._pattern.step_matches, index == self._pattern.depth - 1
 
-        def look(page: Page) -> None:
+        def look(page: Page, _asked_at: float) -> None:
             if last:
                 self._keep([info for info in page.objects if matches(index, info.key.rpartition("/")[2])])
             else:
                 deeper.extend(key for key in page.directories if matches(index, key.rpartition("/")[2]))
 
         async with self._limiter:
-            marker: str | None = None
-            while True:
-                page = await self._store.list_page(directory, marker)
-                look(page)
-                marker = page.next
-                if marker is None:
-                    return
+            await each_page(self._store, directory, look)
 
-    def _keep_matching(self, page: Page) -> None:
+    def _keep_matching(self, page: Page, _asked_at: float) -> None:
         matches, cut = self._pattern.matches, self._cut
         self._keep([info for info in page.objects if matches(info.key[cut:])])
-
-
-async def _walk(store: Store, directory: str, look: Callable[[Page], None]) -> None:
-    marker: str | None = None
-    while True:
-        page = await store.walk_page(directory, marker)
-        look(page)
-        marker = page.next
-        if marker is None:
-            return
 
 
 async def _side_by_side(spec: DatasetSpec, work: Callable[[int, DatasetSource], Awaitable[None]]) -> None:

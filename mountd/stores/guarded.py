@@ -25,7 +25,18 @@ from mountd.errors import (
     UnavailableError,
     UnreachableError,
 )
-from mountd.stores.base import Capabilities, Chunk, Missed, ObjectInfo, Page, QuickReads, ReadDone, Store, Upload
+from mountd.stores.base import (
+    Capabilities,
+    Chunk,
+    Missed,
+    ObjectInfo,
+    Page,
+    PagesAhead,
+    QuickReads,
+    ReadDone,
+    Store,
+    Upload,
+)
 from mountd.units import ETag
 
 T = TypeVar("T")
@@ -101,6 +112,7 @@ class GuardedStore:
     def __init__(self, inner: Store, policy: RetryPolicy) -> None:
         self._inner = inner
         self._quick = inner if isinstance(inner, QuickReads) else None
+        self._ahead = inner if isinstance(inner, PagesAhead) else None
         self._policy = policy
         self._running: set[_Running] = set()
         self._begun = _Begun()
@@ -169,6 +181,17 @@ class GuardedStore:
     async def walk_page(self, directory: str, marker: str | None = None) -> Page:
         """Return a page of everything below `directory`."""
         return await self.call("list", directory, lambda: self._inner.walk_page(directory, marker))
+
+    async def page_ahead(
+        self, directory: str, marker: str | None, *, deep: bool, following: Callable[[str], None]
+    ) -> Page:
+        """Return a page of `directory`; `following` may be told what follows it, where the inner store can."""
+        ahead = self._ahead
+        if ahead is None:
+            return await (self.walk_page if deep else self.list_page)(directory, marker)
+        return await self.call(
+            "list", directory, lambda: ahead.page_ahead(directory, marker, deep=deep, following=following)
+        )
 
     async def stat(self, key: str) -> ObjectInfo:
         """Return the current version of the object `key`."""

@@ -15,7 +15,8 @@ import trio
 from mountd.aio.flight import SingleFlight
 from mountd.errors import IsDirectoryError, MountdError, NotFoundError, UnavailableError
 from mountd.observe.logs import get_logger
-from mountd.stores.base import Store
+from mountd.stores.base import Page, Store
+from mountd.stores.pages import each_page
 from mountd.tree import names
 from mountd.tree.base import Answer, Entries, Row
 from mountd.tree.inodes import DirectoryNode, FileNode, InodeTable, Known
@@ -249,6 +250,7 @@ class Namespace:
         known_names = directory.known
         # A handle may read on in a listing that was replaced.
         newest = listing is (directory.listing if directory.loading is None else directory.loading)
+        good_for = self._ttl_s - trio.current_time()  # whoever takes the rows does so without a pause
         for index in range(first, len(listing)):
             name = listing.name(index)
             asked_at = listing.entry_asked_at(index)
@@ -261,8 +263,7 @@ class Namespace:
                     node = self.inodes.adopt(directory, name, entry)
                 if isinstance(node, FileNode):
                     node.asked_at = max(node.asked_at, asked_at)
-                valid_s = asked_at + self._ttl_s - trio.current_time()
-                yield Row(index, name, node, max(valid_s, 0.0))
+                yield Row(index, name, node, max(asked_at + good_for, 0.0))
             elif known.doubtful:
                 yield Row(index, name, self.inodes.adopt(directory, name, listing.entry(index)), 0.0)
             else:
@@ -277,16 +278,14 @@ class Namespace:
         return listing
 
     async def _fill(self, directory: DirectoryNode, listing: Listing) -> None:
+        def add(page: Page, asked_at: float) -> None:
+            listing.add_page(page.objects, page.directories, asked_at)
+            self.answers += 1
+            if page.next is None:
+                self._complete(directory, listing)
+
         try:
-            marker: str | None = None
-            while True:
-                asked_at = trio.current_time()
-                page = await self._store.list_page(directory.key, marker)
-                listing.add_page(page.objects, page.directories, asked_at)
-                self.answers += 1
-                marker = page.next
-                if marker is None:
-                    break
+            await each_page(self._store, directory.key, add)
         except MountdError as error:
             self._give_up(directory, listing, error)
         except Exception as error:  # it would end the nursery, and with it the mount
@@ -296,22 +295,24 @@ class Namespace:
         except BaseException:
             self._give_up(directory, listing, UnavailableError(f"list {directory.key}: the mount is ending"))
             raise
-        else:
-            # no await: from one listing to the next without a moment in which neither is there
-            listing.finish()
-            before = directory.listing
-            if directory.loading is listing:
-                directory.loading = None
-            if before is not None and before.asked_at > listing.asked_at:
-                return  # a later one was faster
-            directory.listing = listing
-            directory.asked = 0
-            directory.known = {
-                name: known for name, known in directory.known.items() if known.asked_at >= listing.asked_at
-            }
-            self.hidden_names += listing.hidden - (before.hidden if before is not None else 0)
+
+    def _complete(self, directory: DirectoryNode, listing: Listing) -> None:
+        """Its last page was added a moment ago: nobody has yet missed a name in it that is in none of them."""
+        # no await: from one listing to the next without a moment in which neither is there
+        listing.finish()
+        before = directory.listing
+        if directory.loading is listing:
+            directory.loading = None
+        if before is not None and before.asked_at > listing.asked_at:
+            return  # a later one was faster
+        directory.listing = listing
+        directory.asked = 0
+        directory.known = {name: known for name, known in directory.known.items() if known.asked_at >= listing.asked_at}
+        self.hidden_names += listing.hidden - (before.hidden if before is not None else 0)
 
     def _give_up(self, directory: DirectoryNode, listing: Listing, error: MountdError) -> None:
+        if listing.complete:
+            return  # the mount ended just then
         if directory.loading is listing:
             directory.loading = None
         listing.fail(error)

@@ -10,7 +10,7 @@ import trio.testing
 
 from mountd.errors import SetupError
 from mountd.fuse import protocol
-from mountd.fuse.direct import AT_ONCE, CHANGES
+from mountd.fuse.direct import AT_ONCE, CHANGES, MOST_LISTED
 from mountd.fuse.fastpath import FAIR_EVERY
 from mountd.units import KIB, MIB
 from tests.support.direct_kernel import ROOT, Gate, read_in
@@ -228,6 +228,22 @@ async def test_a_directory_comes_whole_and_once_in_pieces_of_any_size(kernel, si
     assert (await kernel.ask(protocol.RELEASEDIR, ROOT, struct.pack("=QIIQ", handle, 0, 0, 0)))[0] == 0
     counted = {node.name: node.lookups for node in kernel.mount.namespace.inodes if node.ino != ROOT}
     assert counted == dict.fromkeys(names, 1), "each entry that was taken counts as looked up, and no other"
+
+
+async def test_of_a_large_directory_no_more_is_packed_at_once_than_others_can_wait_for(kernel):
+    names = {b"%04d" % index for index in range(MOST_LISTED * 2)}
+    for name in names:
+        kernel.mount.put(name.decode(), 10)
+    handle = protocol.OPEN_OUT.unpack((await kernel.ask(protocol.OPENDIR, ROOT, bytes(8)))[1])[0]
+    listed, offset, pieces = [], 0, []
+    while piece := await kernel.entries(handle, offset, 1 << 20):
+        pieces.append(len(piece))
+        listed += [name for name, _ in piece]
+        offset = piece[-1][1]
+    assert sorted(pieces) == [2, MOST_LISTED, MOST_LISTED]
+    assert sorted(listed) == sorted({b".", b"..", *names})
+    counted = {node.name: node.lookups for node in kernel.mount.namespace.inodes if node.ino != ROOT}
+    assert counted == dict.fromkeys(names, 1)
 
 
 # ---- failures

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mountd.errors import CorruptError
-from mountd.stores.azure_listing import holds_entries, http_date_ns, parse_page
+from mountd.stores.azure_listing import holds_entries, http_date_ns, parse_page, plain_marker
 from mountd.stores.base import ObjectInfo, Page
 
 NOT_IN_XML = "".join(map(chr, [*range(0x20)])) + "\ufffe\uffff"
@@ -121,6 +121,53 @@ def test_metadata_that_looks_like_fields_changes_nothing():
     assert [(info.key, info.etag) for info in page.objects] == [("a", '"0x8DD"'), ("b", '"0x8DD"')]
 
 
+FIELDS = st.sampled_from(["Name", "Etag", "Content-Length", "Last-Modified", "Other"])
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.lists(FIELDS, max_size=6), max_size=4))
+def test_read_by_columns_and_one_by_one_pages_are_the_same(fields):
+    """Fields that are missing, doubled or in another order, in some entries of a page and not in others."""
+    texts = {"Etag": "0x8DD", "Content-Length": "5", "Last-Modified": "Wed, 12 Nov 2025 10:00:00 GMT", "Other": "x"}
+
+    def entry(number, names):
+        inside = "".join(f"<{name}>{texts[name]}{number}</{name}>" for name in names if name in ("Etag", "Other"))
+        inside += "".join(f"<{name}>{texts[name]}</{name}>" for name in names if name[0] in "CL")
+        return "<Blob>" + "<Name>a</Name>" * names.count("Name") + f"<Properties>{inside}</Properties></Blob>"
+
+    def outcome(body):
+        try:
+            return parse_page(body, "", "list")
+        except CorruptError:
+            return None
+
+    entries = [entry(number, names) for number, names in enumerate(fields)]
+    together = outcome(document(*entries))
+    alone = [outcome(document(one)) for one in entries]
+    if None in alone:
+        assert together is None
+    else:
+        assert together == Page([info for one in alone for info in one.objects], [], None)
+
+
+@pytest.mark.parametrize(
+    ("end", "marker"),
+    [
+        ("<NextMarker>2!92!MDAwMDE2!-_=</NextMarker></EnumerationResults>", "2!92!MDAwMDE2!-_="),
+        ("<NextMarker>2</NextMarker>\n</EnumerationResults>\r\n", "2"),
+        ("<NextMarker/></EnumerationResults>", None),
+        ("<NextMarker></NextMarker></EnumerationResults>", None),
+        ("<NextMarker>a&amp;b</NextMarker></EnumerationResults>", None),
+        ("<NextMarker>ä</NextMarker></EnumerationResults>", None),
+        ("<NextMarker>2</NextMarker><Blobs/></EnumerationResults>", None),
+        ("<!-- <NextMarker>2</NextMarker></EnumerationResults> -->", None),
+        (f"<NextMarker>{'x' * 10_000}</NextMarker></EnumerationResults>", None),
+    ],
+)
+def test_a_plain_marker_is_seen_at_the_end_of_a_page(end, marker):
+    assert plain_marker(document(blob("a")).partition(b"<NextMarker>")[0] + end.encode()) == marker
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -150,6 +197,12 @@ def test_holds_entries_counts_markers_too():
     assert holds_entries(document(blob("d/", size="0"), marker="n"), "list") == (True, "n")
     assert holds_entries(document(prefix_entry("d/")), "list") == (True, None)
     assert holds_entries(document(marker="n"), "list") == (False, "n")
+
+
+@pytest.mark.parametrize("metadata", ["<Metadata/>", "<Metadata><mtime>1</mtime></Metadata>"])
+def test_blobs_of_any_size_with_and_without_metadata(metadata):
+    entries = [blob(name, size=size, metadata=metadata) for name, size in (("a", "0"), ("b", "00"), ("c", "7"))]
+    assert [info[:2] for info in parse_page(document(*entries), "", "list").objects] == [("a", 0), ("b", 0), ("c", 7)]
 
 
 def test_dates():

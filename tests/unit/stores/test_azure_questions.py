@@ -3,10 +3,11 @@
 import sys
 from contextlib import suppress
 
+import pytest
 import trio
 import trio.testing
 
-from mountd.errors import UnavailableError
+from mountd.errors import CorruptError, UnavailableError
 from mountd.stores import azure_direct
 from tests.support.azure_answers import HEADERS, PAGE, error, part
 from tests.support.raw_http import Scripted, answer
@@ -62,6 +63,18 @@ async def test_listings_come_on_the_connection_of_everything_else(opened, raw_se
     assert b"marker=more" in asked[1]
     assert b"delimiter" not in asked[1]
     assert len(raw_server._connections) == 1
+
+
+async def test_what_follows_a_page_is_told_before_it_is_taken_apart(opened, raw_server):
+    store, told = opened(answer(200, listed(b"d/a", b"more")), answer(200, listed(b"d/b/c"))), []
+    for marker, deep in ((None, False), ("more", True)):
+        await store.page_ahead("d", marker, deep=deep, following=lambda it: told.append((it, len(raw_server.requests))))
+    assert told == [("more", 1)]
+    asked = [head.split(b"\r\n")[0] for head in raw_server.requests]
+    assert [(b"delimiter" in line, b"marker=more" in line) for line in asked] == [(True, False), (False, True)]
+    with pytest.raises(CorruptError):
+        await opened(answer(200, listed(b"", b"more"))).page_ahead("", None, deep=False, following=told.append)
+    assert told[1:] == ["more"], "said before it was known to be nonsense"
 
 
 async def test_a_listing_that_is_longer_than_expected_is_asked_for_in_the_ordinary_way(opened, raw_server, monkeypatch):
