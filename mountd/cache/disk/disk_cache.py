@@ -32,6 +32,9 @@ Place = Callable[[str], tuple[str, str] | None]
 """What tells the store of a key from all others, and the object's key in it: the same from whichever mount; None: the
 object is not cached."""
 
+_Wrong = dict[int, list[str]]
+"""What was wrong with which runs of which objects, by digest: for the log, in which a file has one line."""
+
 
 class Piece(NamedTuple):
     """Bytes of a version to be kept."""
@@ -214,15 +217,17 @@ class DiskCache:
             if entry is None:
                 continue
             good, bad = 0, 0
+            wrong: _Wrong = {}
             runs = entries.runs_of(entry)
             for run in runs:
                 try:
                     good += self._read_run(digest, run)
                 except FileNotFoundError:
-                    bad += self._look_again(digest, None)
+                    bad += self._look_again(digest, None, wrong)
                     break
                 except files.BadRunError:
-                    bad += self._look_again(digest, run)
+                    bad += self._look_again(digest, run, wrong)
+            _tell(wrong)
             yield good, bad
 
     def reopen(self) -> None:
@@ -273,8 +278,8 @@ class DiskCache:
         held = Held(digest, self.layout.file(digest), [run], ByteRange(run.start, run.stop))
         return files.checked(held, files.read(held)).nbytes
 
-    def _look_again(self, digest: int, run: Run | None) -> int:
-        """Forget what was found wrong, if it still is; return how many runs.
+    def _look_again(self, digest: int, run: Run | None, wrong: _Wrong) -> int:
+        """Forget what was found wrong, if it still is, and note it in `wrong`; return how many runs.
 
         Who found it knew an index that may have been old: the object was evicted, or its file is another's by now.
         """
@@ -288,22 +293,34 @@ class DiskCache:
             return len(runs)
         except files.BadRunError as error:
             self.corrupt += 1
-            name = f"{digest:032x}"
-            log.warning("cached bytes do not match their checksum and are fetched again", file=name, why=str(error))
+            wrong.setdefault(digest, []).append(str(error))
             self._index.forget_run(digest, error.run)
             return 1
         return 0
 
     def _put_right(self) -> None:
         bad, self._bad = self._bad, []
-        while bad:
-            digest, run = bad[-1]
-            try:
-                self._look_again(digest, run)
-            except OSError:
-                self._bad += bad
-                raise
-            bad.pop()
+        wrong: _Wrong = {}
+        try:
+            while bad:
+                digest, run = bad[-1]
+                self._look_again(digest, run, wrong)
+                bad.pop()
+        finally:
+            self._bad += bad
+            _tell(wrong)
+
+
+def _tell(wrong: _Wrong) -> None:
+    """Say what was wrong, in a line for each file."""
+    for digest, reasons in wrong.items():
+        others = {"others": len(reasons) - 1} if len(reasons) > 1 else {}
+        log.warning(
+            "cached bytes do not match their checksum and are fetched again",
+            file=f"{digest:032x}",
+            why=reasons[0],
+            **others,
+        )
 
 
 def _boot_id() -> str:

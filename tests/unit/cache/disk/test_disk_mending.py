@@ -1,11 +1,13 @@
 """The disk cache over restarts and after harm to its files and its journal: it tells no lies and mends itself."""
 
 import contextlib
+import math
 import os
 import shutil
 import socket
 
 import pytest
+from structlog.testing import capture_logs
 
 from mountd.cache.disk import index
 from mountd.cache.disk.entry import RUN
@@ -195,6 +197,20 @@ class TestTrouble:
         assert cache.write([piece_of(FILE)])
         assert read(cache, FILE, whole(FILE)) == bytes_of(FILE)
         assert cache.corrupt == 1
+
+    def test_a_file_with_many_bad_runs_is_one_line_in_the_log(self, tmp_path, cache):
+        cache.write([piece_of(FILE)])
+        (path,) = files_of(tmp_path / "cache")
+        damaged = bytes(byte ^ 0x10 for byte in path.read_bytes())
+        with capture_logs() as lines:
+            for _ in range(2):
+                path.write_bytes(damaged)
+                runs = math.ceil(FILE.size / RUN)
+                for at in range(0, FILE.size, RUN):
+                    assert read(cache, FILE, ByteRange(at, min(at + RUN, FILE.size))) is None
+                assert cache.write([piece_of(FILE)])
+        assert [(line["file"], line["others"]) for line in lines] == [(path.name, runs - 1)] * 2
+        assert all("checksum" in line["event"] for line in lines)
 
     def test_a_file_that_is_another_by_now_is_neither_corrupt_nor_taken_away(self, tmp_path, cache):
         other = open_cache(tmp_path / "cache")
