@@ -5,13 +5,12 @@ Reads `/proc` and the control groups' files below `root`, so that tests can lay 
 
 from pathlib import Path
 
+from mountd.config.control_groups import groups_of, text_of
 from mountd.units import GIB, MIB
 
 SMALLEST_DEFAULT = 256 * MIB
 LARGEST_DEFAULT = 2 * GIB
 _SHARE = 0.25
-_V2 = "sys/fs/cgroup"
-_V1 = "sys/fs/cgroup/memory"
 
 
 def default_memory(root: Path = Path("/")) -> int:
@@ -22,7 +21,7 @@ def default_memory(root: Path = Path("/")) -> int:
 
 
 def _ram(root: Path) -> list[int]:
-    for line in _read(root / "proc/meminfo").splitlines():
+    for line in text_of(root / "proc/meminfo").splitlines():
         name, _, rest = line.partition(":")
         fields = rest.split()
         if name == "MemTotal" and fields and fields[0].isdigit():
@@ -33,27 +32,8 @@ def _ram(root: Path) -> list[int]:
 def _cgroup_limits(root: Path) -> list[int]:
     """Return every limit from this process's group up to the root of what it sees: the smallest one counts."""
     limits = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if controllers == "":
-            base, name = root / _V2, "memory.max"
-        elif "memory" in controllers.split(","):
-            base, name = root / _V1, "memory.limit_in_bytes"
-        else:
-            continue
-        # Inside a container the path may be the host's, of which only the root is seen: then only `base` has a file.
-        group = base / path.lstrip("/")
-        for directory in [group, *group.parents]:
-            if not directory.is_relative_to(base):
-                break
-            text = _read(directory / name).strip()
-            if text.isdigit():  # v2 says `max` for none, v1 a number beyond any RAM
-                limits.append(int(text))
+    for directory, is_v2 in groups_of("memory", root):
+        text = text_of(directory / ("memory.max" if is_v2 else "memory.limit_in_bytes")).strip()
+        if text.isdigit():  # v2 says `max` for none, v1 a number beyond any RAM
+            limits.append(int(text))
     return limits
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("ascii", "replace")
-    except OSError:
-        return ""

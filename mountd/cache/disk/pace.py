@@ -8,14 +8,13 @@ requests wait for the store.
 """
 
 import math
-import os
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic, process_time
-from typing import NamedTuple
+
+from mountd.cache.disk.processors import Load, load_reader
 
 SPARE = 0.7
-"""Processors that must idle for the writer to work without pauses."""
+"""Processors that must idle, and be this process's to use, for the writer to work without pauses."""
 REST = 19.0
 """How long it rests for the time that it has worked."""
 LONGEST_REST_S = 0.5
@@ -32,45 +31,25 @@ STALE_S = 0.5
 """A longer time says nothing of this moment."""
 
 
-class ProcessorTime(NamedTuple):
-    """Ticks since the machine started, all processors together."""
-
-    idle: int
-    total: int
-
-
-def read_processor_time(path: Path = Path("/proc/stat")) -> ProcessorTime | None:
-    """Return the machine's processor time; None where it is not told. Reads memory, no disk."""
-    try:
-        fields = path.read_text("ascii").split("\n", 1)[0].split()[1:9]
-        ticks = [int(field) for field in fields]
-    except (OSError, ValueError):
-        return None
-    return ProcessorTime(ticks[3] + ticks[4], sum(ticks)) if len(ticks) >= 5 else None
-
-
 class Pace:
     """Says whether there is processor time to spare, and how long to rest after a piece of work.
 
     Args:
-        read: the machine's processor time.
+        read: the load of the processors that this process may use.
         clock: seconds.
         own: processor time that this process has used, all threads together, in seconds.
-        processors: how many there are.
     """
 
     def __init__(
         self,
-        read: Callable[[], ProcessorTime | None] = read_processor_time,
+        read: Callable[[], Load | None] | None = None,
         clock: Callable[[], float] = monotonic,
         own: Callable[[], float] = process_time,
-        processors: int | None = None,
     ) -> None:
-        self._processors = processors or os.cpu_count() or 1
-        self._read = read
+        self._read = read or load_reader()
         self._clock = clock
         self._own = own
-        self._last = read()
+        self._last = self._read()
         self._last_at = clock()
         self._last_own = own()
         self._spare = self._last is None
@@ -91,10 +70,9 @@ class Pace:
         if sample is None or now - self._last_at > STALE_S:
             self._spare = sample is None
         elif sample.total > self._last.total:
-            idle = (sample.idle - self._last.idle) / (sample.total - self._last.total)
-            self._spare = idle >= SPARE / self._processors and (
-                now - self._burst_at >= SETTLED_S or own - self._last_own <= LEISURELY * (now - self._last_at)
-            )
+            seconds = now - self._last_at
+            settled = now - self._burst_at >= SETTLED_S or own - self._last_own <= LEISURELY * seconds
+            self._spare = settled and sample.idle_since(self._last, seconds) >= SPARE
         self._last, self._last_at, self._last_own = sample, now, own
         return self._spare
 

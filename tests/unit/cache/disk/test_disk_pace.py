@@ -11,9 +11,8 @@ from mountd.cache.disk.pace import (
     SETTLED_S,
     STALE_S,
     Pace,
-    ProcessorTime,
-    read_processor_time,
 )
+from mountd.cache.disk.processors import Load, Used
 
 
 class Machine:
@@ -22,10 +21,11 @@ class Machine:
     def __init__(self):
         self.idle, self.total, self.now, self.own = 0, 0, 100.0, 7.0
         self.reads = 0
+        self.groups = ()
 
     def read(self):
         self.reads += 1
-        return ProcessorTime(self.idle, self.total)
+        return Load(self.idle, self.total, 2, self.groups)
 
     def pass_by(self, seconds, idle, own=0.0):
         self.now += seconds
@@ -41,7 +41,7 @@ def machine():
 
 @pytest.fixture
 def pace(machine):
-    return Pace(machine.read, lambda: machine.now, lambda: machine.own, processors=2)
+    return Pace(machine.read, lambda: machine.now, lambda: machine.own)
 
 
 def test_busy_processors_and_waiting_readers_make_it_rest(machine, pace):
@@ -111,17 +111,18 @@ def test_it_looks_no_more_often_than_it_can_tell_something(machine, pace):
     assert machine.reads == before
 
 
-def test_without_numbers_it_never_rests(tmp_path):
+def test_without_numbers_it_never_rests():
     pace = Pace(lambda: None)
     pace.burst_begins()
     assert not pace.stands_back(readers_wait=True)
     assert pace.rest_s(1, readers_wait=True) == 0
-    assert read_processor_time(tmp_path / "missing") is None
-    (tmp_path / "stat").write_text("cpu 1 2\n")
-    assert read_processor_time(tmp_path / "stat") is None
 
 
-def test_the_real_numbers_are_read():
-    found = read_processor_time()
-    assert found is not None
-    assert 0 <= found.idle <= found.total
+def test_what_its_control_group_may_not_use_is_not_spare(machine, pace):
+    machine.groups = (Used(allowed=1.0, used_s=5.0),)
+    machine.pass_by(2 * SAMPLE_S, idle=90)
+    assert not pace.has_spare(), "the group was not known before"
+    for used, spare in ((0.2, True), (0.4, False)):
+        machine.groups = (Used(1.0, machine.groups[0].used_s + used * 2 * SAMPLE_S),)
+        machine.pass_by(2 * SAMPLE_S, idle=90)
+        assert pace.has_spare() is spare

@@ -16,7 +16,8 @@ from mountd.cache.disk.disk_cache import _boot_id
 from mountd.cache.disk.index import Index
 from mountd.cache.disk.journal import Journal
 from mountd.cache.disk.layout import digest_of
-from mountd.cache.disk.pace import Pace, ProcessorTime
+from mountd.cache.disk.pace import Pace
+from mountd.cache.disk.processors import Load
 from mountd.cache.disk.state import State
 from mountd.errors import ChangedError, UnavailableError
 from mountd.units import KIB, MIB, ByteRange
@@ -92,12 +93,12 @@ async def test_a_disk_that_writes_slowly_delays_nobody_and_the_queue_stays_bound
 def busy_processors():
     """Return the pace of a machine whose processors never idle."""
     ticks = itertools.count()
-    return Pace(lambda: ProcessorTime(0, next(ticks)), processors=2)
+    return Pace(lambda: Load(0, next(ticks), 2))
 
 
 def idle_processors():
     ticks = itertools.count()
-    return Pace(lambda: ProcessorTime(*[next(ticks)] * 2), processors=2)
+    return Pace(lambda: Load(*[next(ticks)] * 2, 2))
 
 
 class TestReadersNeedTheProcessors:
