@@ -7,6 +7,7 @@ import trio
 
 from mountd.errors import IsDirectoryError, NotFoundError
 from mountd.stores.memory import MemoryStore
+from mountd.stores.pages import each_page
 from tests.support.store_listings import below, children, pages
 from tests.support.stores import flat_only, writable
 
@@ -102,6 +103,21 @@ async def test_pages_of_every_size_hold_everything_once(backend, open_store, lim
     assert await children(store, "b") == (["b/1", "b/2"], set())
     assert (await below(store))[0] == sorted(keys)
     assert (await below(store, "d"))[0] == ["d/e/f", "d/g"]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("limit", [1, 3, 7])
+async def test_pages_asked_for_ahead_are_those_that_come_one_by_one(backend, open_store, limit, deep):
+    for key in ("a", "b/1", "b/2", "c", "d & e/f", "d<g", "e-", "e/x", "e0", "\u00e9"):
+        backend.set(key, b"x")
+    store, ahead = open_store(page_limit=limit), []
+
+    def names(page):  # versions of new files and markers are those of one listing
+        return [info.key for info in page.objects], page.directories
+
+    await each_page(store, "", lambda page, _: ahead.append(names(page)), deep=deep)
+    one_by_one = await pages(lambda marker: (store.walk_page if deep else store.list_page)("", marker))
+    assert ahead == [names(page) for page in one_by_one]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
