@@ -8,6 +8,7 @@ import typer
 
 from mountd.cli.workspace_option import WorkspaceOption
 from mountd.errors import UnsafeError
+from mountd.observe.terminals import redraws
 from mountd.units import format_size
 
 if TYPE_CHECKING:
@@ -86,12 +87,14 @@ def verify(cache_dir: CacheDirOption = None, as_json: JsonOption = False, worksp
     del workspace  # every command takes it
     directory = _options(cache_dir).cache_dir
 
+    live = redraws(sys.stderr)
+
     def tell(so_far: "Verified") -> None:
-        if sys.stderr.isatty():
+        if live:
             typer.echo(f"\r{so_far.objects} objects, {format_size(so_far.bytes)}", err=True, nl=False)
 
     found = cache.verify(directory, tell)
-    if sys.stderr.isatty():
+    if live:
         typer.echo("\r\x1b[K", err=True, nl=False)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=2))

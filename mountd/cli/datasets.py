@@ -12,6 +12,7 @@ import typer
 
 from mountd.cli.workspace_option import WorkspaceOption, accept_before_commands, open_workspace
 from mountd.errors import MountdError, NotFoundError, UsageError
+from mountd.observe.terminals import redraws
 
 if TYPE_CHECKING:
     from mountd.catalog.dataset_registry import DatasetRegistry
@@ -193,7 +194,7 @@ def pin(spec: "DatasetSpec") -> "PackedListing":
     """Return the files of a dataset, pinned now if they were not; says how far it is on a terminal."""
     from mountd.modes.datasets import listing_of
 
-    live = sys.stderr.isatty()
+    live = redraws(sys.stderr)
 
     def tell(files: int) -> None:
         if live:

@@ -7,6 +7,7 @@ import typer
 
 from mountd.cli.workspace_option import WorkspaceOption
 from mountd.errors import NotFoundError
+from mountd.observe.terminals import redraws
 from mountd.units import format_size
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def wait(mountpoint: str, ticket: str = "") -> "FillStatus":
     """
     from mountd.client.filling import wait_filled
 
-    terminal = sys.stderr.isatty()
+    terminal = redraws(sys.stderr)
 
     def tell(so_far: "FillStatus") -> None:
         if terminal:

@@ -4,6 +4,7 @@ from typing import TextIO
 
 import trio
 
+from mountd.observe.terminals import redraws
 from mountd.transfer.progress import Progress, Rate, remaining_s
 from mountd.units import format_duration, format_size
 
@@ -21,10 +22,10 @@ async def show(progress: Progress, verb: str, stream: TextIO) -> None:
     Args:
         progress: what to show; is only read.
         verb: starts the line: `downloading`.
-        stream: a terminal gets a bar that removes itself at the end.
+        stream: a terminal that can gets a bar that removes itself at the end.
     """
     try:
-        await (_show_bar if stream.isatty() else _show_lines)(progress, verb, stream)
+        await (_show_bar if redraws(stream) else _show_lines)(progress, verb, stream)
     except (OSError, ValueError):
         await trio.sleep_forever()  # whoever looked is gone; the transfer goes on
 

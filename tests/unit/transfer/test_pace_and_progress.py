@@ -109,11 +109,22 @@ async def test_without_a_terminal_a_line_comes_now_and_then(autojump_clock):
     assert lines[0].startswith("mountd: downloading 0 of 1+ files, 1.0 MiB of 4.0 MiB")
 
 
-async def test_a_terminal_gets_a_bar(autojump_clock):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
+
+async def test_a_terminal_that_only_appends_gets_lines(autojump_clock, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    stream, progress = Terminal(), Progress()
+    progress.found(4 * MIB)
+    with trio.move_on_after(LINE_EVERY_S * 1.5):
+        await show(progress, "downloading", stream)
+    assert stream.getvalue().splitlines() == ["mountd: downloading 0 of 1+ files, 0 B of 4.0 MiB, 0 B/s"]
+
+
+async def test_a_terminal_gets_a_bar(autojump_clock, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     stream, progress = Terminal(), Progress()
     progress.found(4 * MIB)
     progress.listed = True
