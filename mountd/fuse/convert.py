@@ -23,6 +23,9 @@ _WHOLE = (1 << 64) - 1
 _ENTRY = struct.Struct(protocol.ENTRY_OUT.format + protocol.ATTR.format[1:])
 _LISTED = struct.Struct(_ENTRY.format + protocol.DIRENT.format[1:])
 _SECOND_NS = 1_000_000_000
+_FOREVER = int(FOREVER_S)
+_FILE, _DIRECTORY = stat.S_IFREG >> 12, stat.S_IFDIR >> 12
+_PADDING = [bytes(-length % 8) for length in range(8)]
 
 
 class Ownership(NamedTuple):
@@ -43,16 +46,17 @@ class AttributePacker:
         uid, gid, file_mode, dir_mode = ownership
         # mode, nlink, uid, gid, rdev, blksize, flags
         self._of_file = (stat.S_IFREG | file_mode, 1, uid, gid, 0, FILE_BLOCK, 0)
+        self._last_valid = (0.0, 0, 0)
         self._of_directory = (stat.S_IFDIR | dir_mode, 2, uid, gid, 0, DIRECTORY_BLOCK, 0)
 
     def attributes(self, attributes: Attributes) -> bytes:
         """Return ATTR_OUT and ATTR."""
-        return protocol.ATTR_OUT.pack(int(FOREVER_S), 0) + protocol.ATTR.pack(*self._attr(attributes))
+        return protocol.ATTR_OUT.pack(_FOREVER, 0) + protocol.ATTR.pack(*self._attr(attributes))
 
     def entry(self, attributes: Attributes, valid_s: float) -> bytes:
         """Return ENTRY_OUT and ATTR; the name is good for `valid_s` seconds."""
         seconds, nanoseconds = _split(valid_s)
-        return _ENTRY.pack(attributes.ino, 0, seconds, int(FOREVER_S), nanoseconds, 0, *self._attr(attributes))
+        return _ENTRY.pack(attributes.ino, 0, seconds, _FOREVER, nanoseconds, 0, *self._attr(attributes))
 
     def absent(self, valid_s: float) -> bytes:
         """Return a negative entry, which the kernel keeps for `valid_s` seconds."""
@@ -61,13 +65,14 @@ class AttributePacker:
 
     def listed(self, name: bytes, attributes: Attributes, valid_s: float, next_offset: int) -> bytes:
         """Return an entry of READDIRPLUS."""
-        seconds, nanoseconds = _split(valid_s)
-        ino, kind = attributes.ino, stat.S_IFDIR if attributes.is_directory else stat.S_IFREG
+        if valid_s != self._last_valid[0]:  # that of all entries of one page is the same
+            self._last_valid = (valid_s, *_split(valid_s))
+        _, seconds, nanoseconds = self._last_valid
+        ino, length, kind = attributes[0], len(name), _DIRECTORY if attributes[1] else _FILE
         head = _LISTED.pack(
-            *(ino, 0, seconds, int(FOREVER_S), nanoseconds, 0, *self._attr(attributes)),
-            *(ino, next_offset, len(name), kind >> 12),
-        )  # fmt: skip
-        return head + name + bytes(-len(name) % 8)
+            *(ino, 0, seconds, _FOREVER, nanoseconds, 0), *self._attr(attributes), ino, next_offset, length, kind
+        )
+        return head + name + _PADDING[length & 7]
 
     def _attr(self, attributes: Attributes) -> tuple[int, ...]:
         ino, is_directory, size, mtime_ns = attributes
@@ -82,7 +87,7 @@ class AttributePacker:
 def _split(valid_s: float) -> tuple[int, int]:
     """Return whole seconds and nanoseconds."""
     if valid_s >= FOREVER_S:
-        return int(FOREVER_S), 0
+        return _FOREVER, 0
     seconds = int(valid_s)
     return seconds, int((valid_s - seconds) * _SECOND_NS)
 
