@@ -61,7 +61,7 @@ the same thread may have sent a LOOKUP or an OPEN after it, which is to find the
 kernel has dropped has no pages any more. Of one file it sends no READ after the RELEASE."""
 MOST_LISTED = 512
 """Entries of one READDIRPLUS. The kernel has room for 5,000, and asks again for the rest: while all of them were
-packed, nobody else was answered for 50 ms."""
+packed, nobody else was answered for 45 ms."""
 PLACES = {opcode: place for place, opcodes in enumerate(FIRST) for opcode in opcodes}
 
 

@@ -18,7 +18,7 @@ from mountd.stores.azure_place import quoted
 from mountd.stores.base import ObjectInfo, Page
 
 _WANTED = ("Content-Length", "Last-Modified", "Etag")
-_FIELDS = ("Name", *_WANTED)
+_SHAPE = ("Blob", "Name", "Properties", *_WANTED)
 _Row = tuple[str, str | None, str, str]
 """Name and texts of `_WANTED` of one entry; no size: a blob that marks a folder."""
 _MISUNDERSTOOD = (etree.XMLSyntaxError, ValueError, KeyError, TypeError, AttributeError)
@@ -107,16 +107,20 @@ def _page(root: "etree._Element", prefix: str) -> Page:
 
 
 def _alike(entries: "etree._Element") -> Iterator[_Row] | None:
-    """Return the rows of a page whose entries all have the same fields in the same order, and none marks a folder.
+    """Return the rows of a page of blobs that all have the same fields in the same order, and none marks a folder.
 
     Most pages are so, and are read column by column, in half of the time. None: look at them one by one.
     """
-    order = [element.tag for element in entries.iter(*_FIELDS)]
-    if len(set(order[: len(_FIELDS)])) < len(_FIELDS) or order != order[: len(_FIELDS)] * len(entries):
+    order = [element.tag for element in entries.iter(*_SHAPE)]
+    first = order[: len(_SHAPE)]
+    if first[:3] != ["Blob", "Name", "Properties"] or sorted(first) != sorted(_SHAPE) or order != first * len(entries):
         return None
     # Each column in a walk of its own: lxml makes an object of each element, and uses the same again and again so.
     sizes, dates, etags = ([element.text or "" for element in entries.iter(tag)] for tag in _WANTED)
-    if "0" in sizes and any(len(metadata) for metadata in entries.iter("Metadata")):
+    described = [metadata for metadata in entries.iter("Metadata") if len(metadata)]
+    if described and (
+        any(not size.strip("0") for size in sizes) or any(it.tag in _SHAPE for one in described for it in one)
+    ):
         return None
     return zip(map(_name, entries.iter("Name")), sizes, dates, etags, strict=True)
 
@@ -131,7 +135,7 @@ def _one_by_one(entries: "etree._Element") -> Iterator[_Row]:
             continue
         known = {child.tag: child.text or "" for child in fields["Properties"].iterchildren(*_WANTED)}
         size, modified, etag = (known[name] for name in _WANTED)
-        if size == "0" and any(marks_folder(entry.tag, entry.text) for entry in fields.get("Metadata", ())):
+        if not size.strip("0") and any(marks_folder(entry.tag, entry.text) for entry in fields.get("Metadata", ())):
             yield key, None, "", ""
         else:
             yield key, size, modified, etag

@@ -306,8 +306,10 @@ class DiskCache:
                 digest, run = bad[-1]
                 self._look_again(digest, run, wrong)
                 bad.pop()
-        finally:
+        except OSError:
             self._bad += bad
+            raise
+        finally:
             _tell(wrong)
 
 

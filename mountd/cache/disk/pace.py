@@ -14,7 +14,8 @@ from time import monotonic, process_time
 from mountd.cache.disk.processors import Load, load_reader
 
 SPARE = 0.7
-"""Processors that must idle, and be this process's to use, for the writer to work without pauses."""
+"""Processors that must idle, and be this process's to use, for the writer to work without pauses; where it may use less
+than one in all, this part of that."""
 REST = 19.0
 """How long it rests for the time that it has worked."""
 LONGEST_REST_S = 0.5
@@ -64,15 +65,16 @@ class Pace:
     def has_spare(self) -> bool:
         """Whether processors idle, as far as is known: just after a quiet time it is not, and the answer is no."""
         now = self._clock()
-        if self._last is None or now - self._last_at < SAMPLE_S:
+        seconds = now - self._last_at
+        if seconds < SAMPLE_S:
             return self._spare
         sample, own = self._read(), self._own()
-        if sample is None or now - self._last_at > STALE_S:
+        if sample is None or self._last is None or seconds > STALE_S:
             self._spare = sample is None
         elif sample.total > self._last.total:
-            seconds = now - self._last_at
             settled = now - self._burst_at >= SETTLED_S or own - self._last_own <= LEISURELY * seconds
-            self._spare = settled and sample.idle_since(self._last, seconds) >= SPARE
+            idle = sample.idle_since(self._last, seconds)
+            self._spare = settled and idle >= SPARE * min(1.0, sample.allowed)
         self._last, self._last_at, self._last_own = sample, now, own
         return self._spare
 

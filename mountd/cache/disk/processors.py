@@ -32,6 +32,11 @@ class Load(NamedTuple):
     """How many these are."""
     groups: tuple[Used, ...] = ()
 
+    @property
+    def allowed(self) -> float:
+        """How many processors this process may use at the most, together with whoever shares its control groups."""
+        return min((float(self.processors), *(group.allowed for group in self.groups)))
+
     def idle_since(self, before: "Load", seconds: float) -> float:
         """Return how many processors idled, and might have been used, in the `seconds` since `before`."""
         of_machine = self.processors * (self.idle - before.idle) / (self.total - before.total)
@@ -56,24 +61,29 @@ def load_reader(root: Path = Path("/"), usable: Collection[int] | None = None) -
     groups = list(groups_of("cpu", root))
 
     def read() -> Load | None:
-        idle = total = 0
-        for line in text_of(root / "proc/stat").splitlines():
-            name, _, rest = line.partition(" ")
-            if not name.startswith("cpu"):
-                break  # what follows is long, and of something else
-            if name in names:
-                try:
-                    ticks = [int(field) for field in rest.split()[:8]]
-                except ValueError:
-                    return None
-                if len(ticks) < 5:
-                    return None
-                idle += ticks[3] + ticks[4]
-                total += sum(ticks)
+        ticks = _ticks(text_of(root / "proc/stat"))
+        if ticks.keys() >= names:  # else some are offline, or a container has numbers of its own for those it shows
+            ticks = {name: ticks[name] for name in names}
+        idle = sum(idle for idle, _ in ticks.values())
+        total = sum(total for _, total in ticks.values())
         used = (_used(group, root) for group in groups)
-        return Load(idle, total, len(names), tuple(one for one in used if one is not None)) if total else None
+        return Load(idle, total, len(ticks), tuple(one for one in used if one is not None)) if total else None
 
     return read
+
+
+def _ticks(stat: str) -> dict[str, tuple[int, int]]:
+    """Return idle and all ticks of each processor that `/proc/stat` tells of."""
+    found = {}
+    for line in stat.splitlines()[1:]:  # the first is of all together
+        name, _, rest = line.partition(" ")
+        if not name.startswith("cpu"):
+            break  # what follows is long, and of something else
+        fields = rest.split()[:8]
+        if len(fields) >= 5 and all(field.isdigit() for field in fields):
+            ticks = [int(field) for field in fields]
+            found[name] = (ticks[3] + ticks[4], sum(ticks))
+    return found
 
 
 def _used(group: Group, root: Path) -> Used | None:

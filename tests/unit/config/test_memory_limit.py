@@ -73,6 +73,7 @@ def test_the_control_groups_limit_counts(tmp_path, cgroup, limits):
         ("9:cpu:/a\n", {f"{V1}/a/memory.limit_in_bytes": f"{64 * MIB}\n"}),
         ("0::/a\n", {f"{V2}/b/memory.max": f"{64 * MIB}\n"}),
         ("0::/../..\n", {}),
+        ("0::/a\n", {"sys/fs/memory.max": f"{64 * MIB}\n"}),
         ("nonsense\n\n", {}),
     ],
 )

@@ -125,10 +125,12 @@ def test_a_time_before_1970_is_a_negative_number_of_seconds(mtime_ns):
     assert seconds * 10**9 + protocol.ATTR.unpack_from(packed, 40)[6] == mtime_ns
 
 
-@given(st.binary(min_size=1, max_size=255), any_attributes, st.integers(0, (1 << 62) - 1))
-def test_an_entry_of_a_directory(name, attributes, next_offset):
-    packed = PACKER.listed(name, attributes, 1.5, next_offset)
-    assert packed[:128] == PACKER.entry(attributes, 1.5)
+@given(
+    st.binary(min_size=1, max_size=255), any_attributes, st.integers(0, (1 << 62) - 1), st.sampled_from([1.5, 0.0, 7])
+)
+def test_an_entry_of_a_directory(name, attributes, next_offset, valid_s):
+    packed = PACKER.listed(name, attributes, valid_s, next_offset)
+    assert packed[:128] == PACKER.entry(attributes, valid_s)
     ino, offset, length, kind = protocol.DIRENT.unpack_from(packed, 128)
     assert (ino, offset, length) == (attributes.ino, next_offset, len(name))
     assert kind == (stat.S_IFDIR if attributes.is_directory else stat.S_IFREG) >> 12

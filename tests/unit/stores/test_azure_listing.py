@@ -6,8 +6,10 @@ from xml.sax.saxutils import escape
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 
 from mountd.errors import CorruptError
+from mountd.stores import azure_listing
 from mountd.stores.azure_listing import holds_entries, http_date_ns, parse_page, plain_marker
 from mountd.stores.base import ObjectInfo, Page
 
@@ -96,8 +98,9 @@ def test_a_marker_and_its_prefix_are_one_directory():
         ("0", ""),
     ],
 )
-def test_what_is_no_marker_is_an_object(size, metadata):
-    page = parse_page(document(blob("d", size=size, metadata=metadata)), "", "list")
+@pytest.mark.parametrize("others", [[], [prefix_entry("e/")]])
+def test_what_is_no_marker_is_an_object(size, metadata, others):
+    page = parse_page(document(blob("d", size=size, metadata=metadata), *others), "", "list")
     assert [info.key for info in page.objects] == ["d"]
 
 
@@ -121,33 +124,76 @@ def test_metadata_that_looks_like_fields_changes_nothing():
     assert [(info.key, info.etag) for info in page.objects] == [("a", '"0x8DD"'), ("b", '"0x8DD"')]
 
 
-FIELDS = st.sampled_from(["Name", "Etag", "Content-Length", "Last-Modified", "Other"])
+PARTS = {
+    "Name": "<Name>a</Name>",
+    "Properties": "<Properties>{}</Properties>",
+    "Metadata": "<Metadata><mtime>1</mtime></Metadata>",
+    "a folder": "<Metadata><hdi_isfolder>true</hdi_isfolder></Metadata>",
+    "fields in metadata": "<Metadata><Name>b</Name><Etag>2</Etag></Metadata>",
+    "Tags": "<Tags><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tags>",
+    "Etag": "<Etag>0x8DD</Etag>",
+    "Content-Length": "<Content-Length>5</Content-Length>",
+    "no bytes": "<Content-Length>0</Content-Length>",
+    "Last-Modified": "<Last-Modified>Wed, 12 Nov 2025 10:00:00 GMT</Last-Modified>",
+}
+OUTSIDE, INSIDE = ["Name", "Properties"], ["Content-Length", "Last-Modified", "Etag"]
 
 
-@settings(deadline=None, max_examples=300)
-@given(st.lists(st.lists(FIELDS, max_size=6), max_size=4))
-def test_read_by_columns_and_one_by_one_pages_are_the_same(fields):
-    """Fields that are missing, doubled or in another order, in some entries of a page and not in others."""
-    texts = {"Etag": "0x8DD", "Content-Length": "5", "Last-Modified": "Wed, 12 Nov 2025 10:00:00 GMT", "Other": "x"}
+@st.composite
+def damaged_pages(draw):
+    """Entries that are alike, of which some have parts added, taken away, doubled or moved."""
+    inside = draw(st.permutations(INSIDE))
+    if draw(st.booleans()):
+        inside[inside.index("Content-Length")] = "no bytes"
+    more = draw(st.lists(st.sampled_from(["Metadata", "Tags", "a folder"]), unique=True, max_size=2))
+    entries = [([*OUTSIDE, *more], [*inside], "Blob") for _ in range(draw(st.integers(1, 4)))]
+    for _ in range(draw(st.integers(0, 3))):
+        outer, inner, _ = draw(st.sampled_from(entries))
+        which = draw(st.sampled_from([outer, inner]))
+        kind = draw(st.sampled_from(["add", "take", "swap"]))
+        if kind == "add":
+            which.insert(draw(st.integers(0, len(which))), draw(st.sampled_from(sorted(PARTS))))
+        elif which and kind == "take":
+            which.pop(draw(st.integers(0, len(which) - 1)))
+        elif len(which) > 1:
+            which.reverse()
+    return entries
 
-    def entry(number, names):
-        inside = "".join(f"<{name}>{texts[name]}{number}</{name}>" for name in names if name in ("Etag", "Other"))
-        inside += "".join(f"<{name}>{texts[name]}</{name}>" for name in names if name[0] in "CL")
-        return "<Blob>" + "<Name>a</Name>" * names.count("Name") + f"<Properties>{inside}</Properties></Blob>"
 
-    def outcome(body):
-        try:
-            return parse_page(body, "", "list")
-        except CorruptError:
-            return None
+@settings(deadline=None, max_examples=500)
+@given(damaged_pages())
+def test_pages_read_by_columns_hold_what_their_entries_hold_one_by_one(entries):
+    def text(outer, inner, tag):
+        fields = "".join(PARTS[name].format("") for name in inner)
+        return f"<{tag}>{''.join(PARTS[name].format(fields) for name in outer)}</{tag}>"
 
-    entries = [entry(number, names) for number, names in enumerate(fields)]
-    together = outcome(document(*entries))
-    alone = [outcome(document(one)) for one in entries]
-    if None in alone:
-        assert together is None
-    else:
-        assert together == Page([info for one in alone for info in one.objects], [], None)
+    root = etree.fromstring(document(*[text(*entry) for entry in entries]))
+    blobs = root.find("Blobs")
+    by_columns = azure_listing._alike(blobs)
+    if by_columns is not None:
+        assert list(by_columns) == list(azure_listing._one_by_one(blobs))
+    undamaged = all(entry == ([*OUTSIDE], [*INSIDE], "Blob") for entry in entries)
+    assert by_columns is not None or not undamaged
+
+
+def test_an_ordinary_page_is_read_by_columns():
+    entries = [blob(f"d/{index}", metadata=metadata) for index in range(3) for metadata in ("", "<Metadata/>")]
+    root = etree.fromstring(document(*entries, blob("d/e", size="0")))
+    assert azure_listing._alike(root.find("Blobs")) is not None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        blob("a").replace("<Name>a</Name>", "<Metadata><Name>q</Name></Metadata>"),
+        blob("a").replace("Properties", "Metadata"),
+        blob("a").replace("</Blob>", "<Properties/></Blob>"),
+        "<Blob><Name>a</Name><Properties/></Blob>" + blob("b"),
+    ],
+)
+def test_fields_of_one_entry_are_not_taken_for_those_of_another(entry):
+    with pytest.raises(CorruptError):
+        parse_page(document(blob("first"), entry), "", "list")
 
 
 @pytest.mark.parametrize(

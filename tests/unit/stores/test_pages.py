@@ -85,6 +85,22 @@ async def test_without_an_early_marker_one_page_follows_the_other(autojump_clock
     assert shelf.asked == [(0, None), (2, "2"), (4, "3")]
 
 
+async def test_the_next_page_is_asked_for_before_this_one_is_taken(autojump_clock):
+    shelf, asked = Shelf(THREE, early=dict.fromkeys([None, "2"], ())), []
+    shelf.began = trio.current_time()
+    started = []
+    begin = trio.Nursery.start_soon
+
+    def counting(nursery, ask, *args, **more):
+        started.append(ask)
+        begin(nursery, ask, *args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trio.Nursery, "start_soon", counting)
+        await each_page(shelf, "d", lambda *_: asked.append(len(started)))
+    assert asked == [2, 3, 3]
+
+
 @pytest.mark.parametrize("said", [("3",), ("3", "2"), ("2", "3"), ("nonsense",)])
 async def test_what_follows_a_page_is_what_the_page_says(autojump_clock, said):
     shelf = Shelf({**THREE, "nonsense": NotFoundError("no such page")}, early={None: said})

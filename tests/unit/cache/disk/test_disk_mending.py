@@ -212,6 +212,23 @@ class TestTrouble:
         assert [(line["file"], line["others"]) for line in lines] == [(path.name, runs - 1)] * 2
         assert all("checksum" in line["event"] for line in lines)
 
+    def test_what_was_found_bad_is_not_forgotten_over_a_disk_in_trouble(self, tmp_path, cache, monkeypatch):
+        cache.write([piece_of(FILE)])
+        (path,) = files_of(tmp_path / "cache")
+        path.write_bytes(bytes(FILE.size))
+        assert read(cache, FILE, ByteRange(0, 1)) is None
+
+        def fail(*_):
+            raise OSError(5, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("mountd.cache.disk.files.os.pread", fail)
+            with pytest.raises(OSError, match="Input/output"):
+                cache.maintain()
+        assert cache.corrupt == 0
+        cache.maintain()
+        assert cache.corrupt == 1
+
     def test_a_file_that_is_another_by_now_is_neither_corrupt_nor_taken_away(self, tmp_path, cache):
         other = open_cache(tmp_path / "cache")
         lost = version_of("lost", 100_000)
@@ -321,7 +338,9 @@ class TestTrouble:
         os.unlink(files[0])
         with files[1].open("r+b") as file:
             file.write(b"\0\0\0\0")
-        outcome = list(cache.verify())
+        with capture_logs() as lines:
+            outcome = list(cache.verify())
+        assert [line["file"] for line in lines] == [files[1].name]
         assert sum(bad for _, bad in outcome) == 2
         assert sum(good for good, _ in outcome) == 300_000
         assert sum(bad for _, bad in cache.verify()) == 0

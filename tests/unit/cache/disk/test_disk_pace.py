@@ -95,6 +95,39 @@ def test_idle_processors_at_the_beginning_of_a_burst_that_this_process_works_for
     assert pace.has_spare()
 
 
+def test_what_it_used_before_does_not_count(machine, pace):
+    machine.own += 100
+    pace.burst_begins()
+    assert not pace.has_spare()
+    for spare in (False, True):
+        machine.pass_by(1.2 * SAMPLE_S, idle=60, own=0.0 if spare else SAMPLE_S)
+        assert pace.has_spare() is spare
+
+
+def test_of_less_than_one_processor_the_same_part_is_enough(machine, pace):
+    machine.groups = (Used(allowed=0.5, used_s=5.0),)
+    machine.pass_by(2 * SAMPLE_S, idle=90)
+    pace.has_spare()
+    for used, spare in ((0.1, True), (0.2, False)):
+        machine.groups = (Used(0.5, machine.groups[0].used_s + used * 2 * SAMPLE_S),)
+        machine.pass_by(2 * SAMPLE_S, idle=90)
+        assert pace.has_spare() is spare
+
+
+def test_numbers_that_could_not_be_read_once_are_read_again(machine):
+    hidden = []
+    pace = Pace(lambda: None if hidden else machine.read(), lambda: machine.now, lambda: machine.own)
+    hidden.append(True)
+    machine.pass_by(2 * SAMPLE_S, idle=0)
+    assert pace.has_spare()
+    hidden.clear()
+    for _ in range(2):
+        machine.pass_by(2 * SAMPLE_S, idle=0)
+        assert not pace.has_spare()
+    machine.pass_by(2 * SAMPLE_S, idle=90)
+    assert pace.has_spare()
+
+
 def test_they_are_where_it_hardly_works_itself(machine, pace):
     pace.burst_begins()
     assert not pace.has_spare()

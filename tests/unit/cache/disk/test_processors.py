@@ -32,7 +32,15 @@ def test_the_processors_that_may_be_used_count(tmp_path, usable, load):
     assert read(tmp_path, usable=usable) == load
 
 
-@pytest.mark.parametrize("stat", ["", "cpu 1 2\n", "cpu0 1 2\n", "cpu0 a b c d e\n", "cpu7 1 2 3 4 5 6 7 8\n"])
+@pytest.mark.parametrize(("usable", "load"), [((4, 5), Load(137, 208, 3)), ((1, 2, 3), Load(137, 208, 3))])
+def test_where_those_are_not_shown_all_that_are_count(tmp_path, usable, load):
+    """Some are offline, or a container numbers those that it shows by itself."""
+    assert read(tmp_path, usable=usable) == load
+
+
+@pytest.mark.parametrize(
+    "stat", ["", "cpu 1 2\n", "cpu 1\ncpu0 1 2\n", "cpu 1\ncpu0 a b c d e\n", "cpu 1\nintr 1 2 3 4 5\n"]
+)
 def test_what_is_not_told_is_not_known(tmp_path, stat):
     assert read(tmp_path, stat=stat) is None
 
@@ -99,6 +107,11 @@ def test_what_is_left_of_the_least_of_them_is_idle(groups, idle):
     before = Load(100, 1000, 2, tuple(Used(allowed, 7.0) for allowed, _ in groups))
     after = Load(175, 1100, 2, tuple(Used(allowed, 7.0 + used) for allowed, used in groups))
     assert after.idle_since(before, 0.5) == pytest.approx(idle)
+
+
+@pytest.mark.parametrize(("groups", "allowed"), [((), 2.0), ([0.5], 0.5), ([3.0, 1.5], 1.5)])
+def test_what_may_be_used_is_the_least_of_all(groups, allowed):
+    assert Load(1, 2, 2, tuple(Used(one, 0.0) for one in groups)).allowed == allowed
 
 
 def test_a_quota_that_has_just_come_or_gone_leaves_nothing_known():
