@@ -1,6 +1,7 @@
 """`mountd prefetch`, and the wait of `mountd mount --mode download`."""
 
 import sys
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,9 @@ from mountd.units import format_size
 
 if TYPE_CHECKING:
     from mountd.observe.statistics import FillStatus
+
+LINE_EVERY_S = 10.0
+"""As of transfers: a line is for whoever comes back later and wonders whether it still moves."""
 
 # Heavy modules are imported where they are needed: `mountd --help` stays quick.
 # ruff: noqa: PLC0415
@@ -46,7 +50,7 @@ def prefetch(
 
 
 def wait(mountpoint: str, ticket: str = "") -> "FillStatus":
-    """Return when everything asked for is on disk; a terminal shows how far it is.
+    """Return when everything asked for is on disk; a terminal shows how far it is, anything else says it now and then.
 
     Args:
         mountpoint: of the mount.
@@ -58,14 +62,18 @@ def wait(mountpoint: str, ticket: str = "") -> "FillStatus":
     from mountd.client.filling import wait_filled
 
     terminal = redraws(sys.stderr)
+    told_at = monotonic()
 
     def tell(so_far: "FillStatus") -> None:
+        nonlocal told_at
+        text = f"{so_far.state} {format_size(so_far.bytes)} of {format_size(so_far.bytes_total)}"
+        text += f", {so_far.files} of {so_far.files_total} files"
         if terminal:
             share = so_far.bytes / so_far.bytes_total if so_far.bytes_total else 0.0
-            bar = ("#" * int(24 * share)).ljust(24, "-")
-            text = f"{format_size(so_far.bytes)} of {format_size(so_far.bytes_total)}"
-            files = f"{so_far.files} of {so_far.files_total} files"
-            typer.echo(f"\r\x1b[K[{bar}] {so_far.state} {text}, {files}", err=True, nl=False)
+            typer.echo(f"\r\x1b[K[{'#' * int(24 * share):-<24}] {text}", err=True, nl=False)
+        elif monotonic() - told_at >= LINE_EVERY_S:
+            told_at = monotonic()
+            typer.echo(f"mountd: {text}", err=True)
 
     try:
         return wait_filled(mountpoint, tell, ticket=ticket)
