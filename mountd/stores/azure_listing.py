@@ -115,14 +115,21 @@ def _alike(entries: "etree._Element") -> Iterator[_Row] | None:
     first = order[: len(_SHAPE)]
     if first[:3] != ["Blob", "Name", "Properties"] or sorted(first) != sorted(_SHAPE) or order != first * len(entries):
         return None
+    # What stands between an entry's properties and the last of them stands in them as well.
+    for tag, above in (("Name", "Blob"), (first[-1], "Properties")):
+        if any(_parent(element) != above for element in entries.iter(tag)):
+            return None
     # Each column in a walk of its own: lxml makes an object of each element, and uses the same again and again so.
     sizes, dates, etags = ([element.text or "" for element in entries.iter(tag)] for tag in _WANTED)
-    described = [metadata for metadata in entries.iter("Metadata") if len(metadata)]
-    if described and (
-        any(not size.strip("0") for size in sizes) or any(it.tag in _SHAPE for one in described for it in one)
-    ):
+    may_mark_folders = any(not size.strip("0") for size in sizes)
+    if may_mark_folders and any(len(metadata) for metadata in entries.iter("Metadata")):
         return None
     return zip(map(_name, entries.iter("Name")), sizes, dates, etags, strict=True)
+
+
+def _parent(element: "etree._Element") -> str | None:
+    above = element.getparent()
+    return None if above is None else above.tag
 
 
 def _one_by_one(entries: "etree._Element") -> Iterator[_Row]:
