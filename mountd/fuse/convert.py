@@ -46,8 +46,8 @@ class AttributePacker:
         uid, gid, file_mode, dir_mode = ownership
         # mode, nlink, uid, gid, rdev, blksize, flags
         self._of_file = (stat.S_IFREG | file_mode, 1, uid, gid, 0, FILE_BLOCK, 0)
-        self._last_valid = (0.0, 0, 0)
         self._of_directory = (stat.S_IFDIR | dir_mode, 2, uid, gid, 0, DIRECTORY_BLOCK, 0)
+        self._last_valid = (0.0, 0, 0)
 
     def attributes(self, attributes: Attributes) -> bytes:
         """Return ATTR_OUT and ATTR."""

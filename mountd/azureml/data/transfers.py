@@ -22,7 +22,7 @@ from mountd.catalog.source import DatastorePath, store_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mountd.stores.base import Store
+    from mountd.stores.base import Page, Store
     from mountd.transfer.progress import Progress
     from mountd.transfer.report import TransferReport
 
@@ -257,16 +257,16 @@ def store_path_of(prefix: str) -> str:
 
 async def _begins_with(store: "Store", prefix: str, whole: bool) -> list[tuple[str, bool]]:
     """Return the objects and directories whose names begin with `prefix`, or are it; true for a directory."""
+    from mountd.stores.pages import each_page
+
     parent, _, beginning = prefix.rpartition("/")
     found: dict[str, bool] = {}
-    marker: str | None = None
-    while True:
-        page = await store.list_page(parent, marker)
-        found |= {info.key: False for info in page.objects if info.key not in found}
-        found |= dict.fromkeys(page.directories, True)  # a name that is both: the directory, which has the object too
-        marker = page.next
-        if marker is None:
-            break
+
+    def look(page: "Page", _asked_at: float) -> None:
+        found.update({info.key: False for info in page.objects if info.key not in found})
+        found.update(dict.fromkeys(page.directories, True))  # a name that is both: the directory has the object too
+
+    await each_page(store, parent, look)
     above = f"{parent}/" if parent else ""
     return [
         (key, is_directory)
