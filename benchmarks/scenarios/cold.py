@@ -13,8 +13,8 @@ from benchmarks.readers import ReadJob
 
 READERS = 8
 SHORT_ROUNDS = 3
-"""So many times as many rounds of what takes less than half a second: single ones differ by a third, and the best of a few
-fetchers' medians lies above what any of them reaches in the long run."""
+"""So many times as many rounds of what takes less than half a second: single ones differ by a third, and of a few
+fetchers the best median of few rounds lies above what any of them reaches in the long run."""
 FAR_MS = 15.0
 TWO_IN_TURN = "two in turn"
 _NEAR_CLIENTS: list[Fetcher] = [("raw", 2), ("raw", 4), ("raw", 16), ("obstore", 8)]

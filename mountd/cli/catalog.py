@@ -59,7 +59,10 @@ def workspace_show(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
     if as_json:
         _print_json(shown)
         return
-    _print_fields({**shown, "datastores": ", ".join(shown["datastores"])})
+    default = shown["default_datastore"]
+    if default not in shown["datastores"]:
+        default += ", which does not exist; `mountd datastore set-default NAME` chooses another"
+    _print_fields({**shown, "default_datastore": default, "datastores": ", ".join(shown["datastores"])})
 
 
 @datastore_app.command("add")

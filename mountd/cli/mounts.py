@@ -3,8 +3,9 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+T = TypeVar("T")
 
 
 def register(app: typer.Typer) -> None:
@@ -99,7 +101,14 @@ def mount(
         "fuse_engine": fuse_engine,
         "passthrough": "true" if passthrough else None,
     }
-    spec = _spec(source, mountpoint, name, flags, options or [], workspace)
+    from mountd.config.option_values import parse_boolean
+    from mountd.config.options import parse_o_options
+
+    pairs = parse_o_options(options or [])
+    stays = pairs.pop("foreground", None)
+    if stays is not None:
+        foreground = _agreed("foreground", "true" if foreground else None, stays, parse_boolean)
+    spec = _spec(source, mountpoint, name, flags, pairs, workspace)
     if foreground:
         _mount_in_foreground(spec)
         return
@@ -191,7 +200,7 @@ def _spec(
     mountpoint: str,
     name: str | None,
     flags: dict[str, str | None],
-    o_options: list[str],
+    pairs: dict[str, str],
     workspace: Path | None,
 ) -> "MountSpec":
     from mountd.catalog.model import DatasetSpec
@@ -199,22 +208,30 @@ def _spec(
     from mountd.catalog.source import DataYaml, parse_source
     from mountd.client import api
     from mountd.config.config_file import read_config
-    from mountd.config.options import parse_o_options, settle
+    from mountd.config.options import settle
     from mountd.modes.mount_spec import MountSpec
 
-    pairs = parse_o_options(o_options)
     named = pairs.pop("name", None)  # names the mount for mountd, and is nothing the mount itself has to know
-    if name is not None and named is not None and name != named:
-        raise UsageError(f"--name {name} and -o name={named} disagree; give one of them")
+    if named is not None:
+        name = _agreed("name", name, named, str)
     o_options = [f"{key}={value}" for key, value in pairs.items()]
     named_place = resolve(source, workspace=open_workspace(workspace, [source]), environ=os.environ, cwd=Path.cwd())
     location = pin_before_mount(named_place)
     settled = settle(flags, o_options, os.environ, read_config(os.environ), datastore_ttl_s=location.attr_ttl_s)
     path = api.real_mountpoint(mountpoint)
     eager = isinstance(location.store, DatasetSpec) or isinstance(parse_source(source, os.environ), DataYaml)
-    return MountSpec(
-        name=api.free_name(name or named, path), mountpoint=path, location=location, options=settled, eager=eager
-    )
+    return MountSpec(name=api.free_name(name, path), mountpoint=path, location=location, options=settled, eager=eager)
+
+
+def _agreed(key: str, flag: str | None, pair: str, parse: Callable[[str], T]) -> T:
+    """Return what `-o KEY=pair` says, unless `--KEY flag` says something else."""
+    try:
+        value = parse(pair)
+    except ValueError as error:
+        raise UsageError(f"-o {key}={pair}: {error}") from None
+    if flag is not None and parse(flag) != value:
+        raise UsageError(f"--{key} and -o {key}={pair}: say different things; give one")
+    return value
 
 
 def _mount_in_foreground(spec: "MountSpec") -> None:

@@ -3,7 +3,8 @@
 import os
 from typing import TextIO
 
-_DUMB = frozenset({"dumb", "unknown"})
+_DUMB = frozenset({"", "dumb", "unknown"})
+"""What says that nothing is known of it, or that it can do nothing."""
 
 
 def redraws(stream: TextIO) -> bool:

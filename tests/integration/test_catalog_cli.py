@@ -98,6 +98,12 @@ class TestWorkspace:
         assert shown["datastores"] == ["workspaceblobstore", "workspacefilestore"]
         assert str(work) in mountd("workspace", "show")
 
+    def test_show_says_that_the_default_is_not_there(self, mountd, work):
+        config = work / ".azureml/config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "default_datastore": "gone"}))
+        assert json.loads(mountd("workspace", "show", "--json"))["default_datastore"] == "gone"
+        assert "gone, which does not exist; `mountd datastore set-default NAME`" in mountd("workspace", "show")
+
     def test_errors(self, mountd):
         assert "mountd workspace init" in mountd.fails(3, "workspace", "show")
         assert "/nope holds no workspace" in mountd.fails(3, "workspace", "show", "--workspace", "/nope")

@@ -131,6 +131,8 @@ def test_names_are_made_unique(mountd, local_source, tmp_path):
     done = mountd.run("mount", local_source, tmp_path / "c", "--name", "data", check=6)
     assert "another mount has this name" in done.stderr
     mountd.run("mount", local_source, tmp_path / "c", "--name", "a/b", check=2)
+    done = mountd.run("mount", local_source, tmp_path / "c", "--name", "d", "-o", "name=e", check=2)
+    assert "--name and -o name=e: say different things" in done.stderr
 
 
 def test_options_reach_the_mount(mountd, local_source, point):
@@ -273,10 +275,11 @@ def test_a_signal_to_the_supervisor_unmounts_also_what_is_in_use(mountd, local_s
 
 
 @pytest.fixture
-def foreground(mountd, local_source, point):
+def foreground(mountd, local_source, point, request):
     """A mount in the foreground that is ready, in a process group of its own."""
+    asked = getattr(request, "param", ["--foreground"])
     command = mountd.start(
-        "mount", "--foreground", local_source, point, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+        "mount", *asked, local_source, point, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
     )
     assert command.stdout.readline() == f"mounted {local_source} at {point}\n"
     yield command
@@ -285,12 +288,22 @@ def foreground(mountd, local_source, point):
     command.communicate()
 
 
+@pytest.mark.parametrize(
+    "foreground", [["--foreground"], ["-o", "foreground"], ["-o", "foreground=on", "--foreground"]], indirect=True
+)
 def test_a_mount_in_the_foreground_is_like_any_other(mountd, local_source, point, foreground):
     assert (point / "a.txt").read_text() == "hello\n"
     record = mountd.record(point)
     assert (record.supervisor_pid, record.log) == (foreground.pid, None)
     mountd.run("unmount", point, check=0)
     assert foreground.wait(10) == 0
+
+
+def test_not_in_the_foreground_can_be_said_too(mountd, local_source, point):
+    mountd.mount(local_source, point, "-o", "foreground=off")
+    said = mountd.run("mount", local_source, point, "-o", "foreground=off", "--foreground", check=2).stderr
+    assert "--foreground and -o foreground=off: say different things; give one" in said
+    assert "-o foreground=perhaps: " in mountd.run("mount", "s", point, "-o", "foreground=perhaps", check=2).stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -44,6 +44,6 @@ def test_a_terminal_has_a_bar_that_is_gone_at_the_end(shown):
     assert (last, after) == (f"[{'#' * 12}{'-' * 12}] downloading 2.0 MiB of 4.0 MiB, 2 of 4 files", "")
 
 
-@pytest.mark.parametrize(("stream", "term"), [(io.StringIO, "xterm"), (Terminal, "dumb")])
+@pytest.mark.parametrize(("stream", "term"), [(io.StringIO, "xterm"), (Terminal, "dumb"), (Terminal, "")])
 def test_everything_else_has_a_line_now_and_then(shown, stream, term):
     assert shown(stream(), term) == "mountd: downloading 1.0 MiB of 4.0 MiB, 1 of 4 files\n"
