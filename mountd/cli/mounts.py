@@ -145,8 +145,8 @@ def unmount(
         failures = [DeadlineError(f"unmount: {record.last_error}") for record in records if not record.mountpoint]
     for target in mountpoints or []:
         try:
-            api.unmount(target, lazy=lazy)
-            typer.echo(f"unmounted {target}")
+            note = api.unmount(target, lazy=lazy)
+            typer.echo(f"unmounted {target}{f'; {note}' if note else ''}")
         except MountdError as error:
             failures.append(error)
     for failure in failures[:-1]:

@@ -34,6 +34,7 @@ from mountd.modes.mount_spec import MountSpec
 from mountd.wire import sockets
 from mountd.wire.codec import pack
 from mountd.wire.messages import (
+    Done,
     ListMounts,
     Mount,
     Mounted,
@@ -79,7 +80,9 @@ def mount(spec: MountSpec, *, owner_pid: int | None = None) -> MountRecord:
         MountdError: it did not come about; nothing of it is left.
     """
     mended = being_mended(spec.mountpoint)
-    if mended is not None:
+    if mended is not None and mended.state == "failed":  # nobody mends it any more
+        unmount(spec.mountpoint, lazy=True)
+    elif mended is not None:
         raise BusyError(
             f"{spec.mountpoint} already has {mended.source} mounted on it ({mended.state}); unmount that first"
         )
@@ -96,10 +99,11 @@ def mount(spec: MountSpec, *, owner_pid: int | None = None) -> MountRecord:
             raise SetupError(f"cannot mount {spec.location.source}: {error.message}; see {log}") from None
 
 
-def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
+def unmount(mountpoint: str | Path, *, lazy: bool = False) -> str:
     """End the mount at `mountpoint`; returns when it and the processes that served it alone are gone.
 
-    With `lazy`, returns when the mount point is free; what is open is served to its end.
+    With `lazy`, returns when the mount point is free; what is open is served to its end. So it is where the mount was
+    bound to, and in mount namespaces that have it: then what is returned says so, else it is empty.
 
     Raises:
         NotFoundError: nothing is mounted there.
@@ -111,18 +115,21 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
     owner = _owner(answers, path)
     if owner is None:
         _unmount_unowned(path, lazy=lazy, silent=silent)
-        return
+        return ""
     socket, record = owner
     gone = _watch_exit(record.supervisor_pid) if record.private else None
     try:
-        if _ask(socket, Unmount(mountpoint=path, lazy=lazy), _UNMOUNT_S) is None:
+        reply = _ask(socket, Unmount(mountpoint=path, lazy=lazy), _UNMOUNT_S)
+        if reply is None:
             raise UnavailableError(f"the mountd supervisor of {path} has just ended; look with `mountd list`")
     except MountdError:
         if gone is not None:
             os.close(gone)
         raise
+    note = reply.note if isinstance(reply, Done) else ""
     if gone is not None:
-        _wait_exit(gone, 0.5 if lazy else _EXIT_S)
+        _wait_exit(gone, 0.5 if lazy or note else _EXIT_S)
+    return note
 
 
 def prefetch(mountpoint: str | Path, patterns: list[str], *, pin: bool = False) -> str:

@@ -21,6 +21,9 @@ from mountd.observe.logs import get_logger
 from mountd.wire.codec import unpack
 from mountd.wire.messages import MountRecord, State
 
+_LIVES_ON_AFTER_S = 0.5
+"""A session whose last mount was taken away ends within a turn of its loop."""
+STILL_SERVED = "it is mounted elsewhere too (a bind mount, another mount namespace), and is served there to its end"
 _CLEAN_UP_S = 30.0
 """More than ending a worker and taking its mount away can take by their own deadlines."""
 
@@ -184,8 +187,10 @@ class MountKeeper:
         """Return when the mount is over."""
         await self._finished.wait()
 
-    async def unmount(self, *, lazy: bool) -> None:
+    async def unmount(self, *, lazy: bool) -> str:
         """End the mount; with `lazy`, let what is open be served to its end.
+
+        Returns what there is to be said: that it lives on where it was bound to, or in another mount namespace.
 
         Raises:
             BusyError: somebody uses it; says who.
@@ -200,10 +205,34 @@ class MountKeeper:
                         raise await self._kernel.busy_error() from None
                     await self._kernel.detach()
                     self._become_detached()
-                    return
+                    return ""
                 except NotFoundError:
                     pass  # taken away from outside: what is left is the worker
+                else:
+                    if await self._lives_on():
+                        self._become_detached()
+                        return STILL_SERVED
             await self._end()
+        return ""
+
+    async def _lives_on(self) -> bool:
+        """Whether the kernel still has the file system that was unmounted here."""
+        worker = self._worker
+        if worker is None:
+            return False
+        asked_at = trio.current_time()
+        with trio.move_on_after(_LIVES_ON_AFTER_S + self._patience.answer_s):
+            while True:
+                try:
+                    report = await worker.report()
+                except UnavailableError:
+                    return False
+                if report.is_over:
+                    return False
+                if trio.current_time() - asked_at > _LIVES_ON_AFTER_S:
+                    return True
+                await trio.sleep(_LIVES_ON_AFTER_S / 10)
+        return False  # it does not answer: nobody is served
 
     async def end(self) -> None:
         """End the mount whoever uses it. Returns when it is over; never fails."""
@@ -326,7 +355,7 @@ class MountKeeper:
                     self._history.after_start()
                     return worker
         if not self._stop.is_set():
-            await self._kernel.clear_leftover()  # nobody is to find a dead mount for ever
+            # The dead mount stays until `unmount`, or until it is mounted again: who reads it is to get an error.
             self._move_to("failed")
             self._log.error("gave up: workers die too often", restarts=self._restarts)
             self._on_failed()

@@ -72,8 +72,7 @@ class Supervisor:
             case Mount(spec=spec, owner_pid=owner_pid):
                 return Mounted(record=await self.mount(spec, owner_pid=owner_pid))
             case Unmount(mountpoint=mountpoint, lazy=lazy):
-                await self._keeper_at(mountpoint).unmount(lazy=lazy)
-                return Done()
+                return Done(note=await self._keeper_at(mountpoint).unmount(lazy=lazy))
             case ListMounts():
                 return Mounts(records=[keeper.record() for keeper in self._keepers])
             case Status(mountpoint=mountpoint):

@@ -49,6 +49,10 @@ class Served(Protocol):
     def describe(self) -> dict[str, str]:
         """Return further lines for people."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the kernel has nothing of the mount any more."""
+
     def prefetch(self, patterns: list[str], *, pinned: bool, ticket: str) -> None:
         """Bring to disk what `patterns` name; the statistics say, by `ticket`, how far it is."""
 
@@ -197,6 +201,7 @@ class Worker:
             serial=serial,
             details=self._served.describe(),
             statistics=msgspec.to_builtins(self._served.statistics()),
+            is_over=self._served.is_over,
         )
 
     async def _tell(self, news: Step | Ready | Report | Ended | Failed) -> None:

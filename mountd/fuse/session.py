@@ -92,6 +92,7 @@ class Session:
         self._stop = trio.Event()
         self._mounted: MountEntry | None = None
         self._tuned: dict[str, str] = {}
+        self._over = False
 
     @property
     def tuning(self) -> dict[str, str]:
@@ -105,6 +106,11 @@ class Session:
     def passthrough_handles(self) -> int:
         """Handles whose reads the kernel answers itself."""
         return 0 if self._passthrough is None else self._passthrough.count()
+
+    @property
+    def is_over(self) -> bool:
+        """The kernel has nothing of the mount any more, here or elsewhere."""
+        return self._over
 
     def request_stop(self) -> None:
         """Make `serve` unmount and return."""
@@ -140,6 +146,7 @@ class Session:
                 nursery.start_soon(self._tune, engine, started)
                 # A session that fails here leaves by an exception: the supervisor sees the worker end and mends it.
                 await engine.serve()
+                self._over = True
                 nursery.cancel_scope.cancel()
             if self._stop.is_set():
                 return "stopped"

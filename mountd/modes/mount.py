@@ -107,6 +107,11 @@ class ServedMount:
         single = {SINGLE_FILE: self._single_file} if self._single_file is not None else {}
         return {"mode": self._disk.describe(), **single, **self._session.tuning}
 
+    @property
+    def is_over(self) -> bool:
+        """The kernel has nothing of the mount any more; what is still done, is done for the disk."""
+        return self._session.is_over
+
     def prefetch(self, patterns: list[str], *, pinned: bool, ticket: str) -> None:
         """Bring to disk what `patterns` name; `statistics` says, by `ticket`, how far it is."""
         self._disk.prefetch(patterns, pinned=pinned, ticket=ticket)

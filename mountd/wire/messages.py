@@ -131,6 +131,9 @@ class Mounts(Message, frozen=True, kw_only=True, tag="mounts"):
 class Done(Message, frozen=True, kw_only=True, tag="done"):
     """What was asked for is done."""
 
+    note: str = ""
+    """What there is to be said of it: of an unmount, that it is still served."""
+
 
 class Failed(Message, frozen=True, kw_only=True, tag="failed"):
     """What was asked for did not work; crosses the wire as the error's class, exit code and one line."""
@@ -213,6 +216,8 @@ class Report(Message, frozen=True, kw_only=True, tag="report"):
     serial: int
     details: dict[str, str]
     statistics: dict[str, Any]
+    is_over: bool = False
+    """The kernel has nothing of the mount any more: the worker is about to end."""
 
 
 class Ended(Message, frozen=True, kw_only=True, tag="ended"):

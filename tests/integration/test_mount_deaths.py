@@ -90,6 +90,80 @@ def test_a_mount_that_is_being_mended_is_not_taken_away_by_another(mountd, local
     assert (point / "a.txt").read_text() == "hello\n"
 
 
+@pytest.fixture
+def given_up(mountd, local_source, point):
+    """A mount whose workers were killed until there was no other one."""
+    record = mountd.mount(local_source, point)
+    for deaths in range(1, 7):
+        os.kill(record.worker_pid, signal.SIGKILL)
+        mountd.wait_until(
+            lambda: (now := mountd.record(point)).restarts == deaths and now.state in {"ready", "failed"},  # noqa: B023
+            f"{deaths} deaths are noticed",
+        )
+        record = mountd.record(point)
+    assert record.state == "failed"
+
+
+@pytest.mark.usefixtures("given_up")
+def test_a_mount_that_was_given_up_is_an_error_and_is_healed_by_the_next(mountd, local_source, point):
+    with pytest.raises(OSError, match="not connected"):
+        os.listdir(point)
+    mountd.mount(local_source, point)
+    assert (point / "a.txt").read_text() == "hello\n"
+    assert [record.state for record in mountd.records()] == ["ready"]
+    assert len(mountd.mounts()) == 1
+
+
+@pytest.mark.usefixtures("given_up")
+def test_a_mount_that_was_given_up_can_be_unmounted(mountd, point):
+    mountd.run("unmount", point, check=0)
+    assert os.listdir(point) == []
+    assert (mountd.mounts(), mountd.processes()) == ([], [])
+
+
+# ---- mounted elsewhere too
+
+
+@pytest.fixture
+def bound(point, tmp_path):
+    """Returns a function that binds the mount to another place, which ends with the test."""
+    place = tmp_path / "bound"
+    place.mkdir()
+    yield lambda: subprocess.run(["mount", "--bind", point, place], check=True) and place
+    subprocess.run(["umount", "-l", place], check=False, capture_output=True)
+
+
+@needs_root
+@pytest.mark.parametrize("how", [["unmount"], ["unmount", "--lazy"]])
+def test_what_is_bound_elsewhere_is_served_there_after_an_unmount(mountd, local_source, point, bound, how):
+    mountd.mount(local_source, point)
+    place = bound()
+    with (place / "a.txt").open() as file:
+        assert "and is served there to its end" in mountd.run(*how, point, check=0).stdout
+        assert file.read() == "hello\n"
+        assert (place / "sub/b.txt").exists()
+        assert os.listdir(point) == []
+        assert [record.state for record in mountd.records()] == ["detached"]
+        mountd.mount(local_source, point)
+        mountd.run("unmount", point, check=0)
+        assert file.seek(0) == 0
+        assert file.read() == "hello\n"
+    subprocess.run(["umount", place], check=True)
+    mountd.wait_gone()
+
+
+@needs_root
+def test_what_another_mount_namespace_has_is_served_there_after_an_unmount(mountd, local_source, point):
+    mountd.mount(local_source, point)
+    script = f"echo in; read _; cat {point}/a.txt"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "in\n"
+        assert "another mount namespace" in mountd.run("unmount", point, check=0).stdout
+        assert other.communicate("\n", timeout=20)[0] == "hello\n"
+    mountd.wait_gone()
+
+
 def test_a_killed_supervisor_takes_everything_with_it(mountd, local_source, point):
     record = mountd.mount(local_source, point)
     with in_use(point / "a.txt"):

@@ -51,6 +51,7 @@ class Served:
 
     def __init__(self, deaf):
         self.stop = trio.Event()
+        self.is_over = False
         self._deaf = deaf
 
     async def refresh(self):
@@ -68,6 +69,10 @@ class Served:
     def request_stop(self):
         if not self._deaf:
             self.stop.set()
+
+    async def serve(self):
+        await pyfuse3.main()
+        self.is_over = True
 
 
 def in_trouble(how):
@@ -102,7 +107,7 @@ async def serve(spec, *, task_status):
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(heed_stop)
-            await pyfuse3.main()
+            await served.serve()
             nursery.cancel_scope.cancel()
     finally:
         with suppress(RuntimeError):

@@ -122,7 +122,7 @@ async def test_a_worker_that_is_killed_is_replaced(tmp_path):
         assert len(mounted_below(tmp_path)) == 1, "the dead mount is gone"
 
 
-async def test_workers_that_die_too_often_are_given_up_and_the_path_is_no_dead_mount(tmp_path):
+async def test_workers_that_die_too_often_are_given_up_and_who_reads_the_path_gets_an_error(tmp_path):
     point = tmp_path / "new"
     rule = RestartRule(limit=1, first_pause_s=0.01)
     async with running(tmp_path, restart_rule=rule) as supervisor:
@@ -133,12 +133,14 @@ async def test_workers_that_die_too_often_are_given_up_and_the_path_is_no_dead_m
             await wait_for(lambda: listed(supervisor)[0].state in ("ready", "failed"))
         assert (await record_of(supervisor, point)).state == "failed"
         assert [record.mountpoint for record in supervisor.failures] == [str(point)]
-        assert os.listdir(point) == []
-        assert mounted_below(tmp_path) == []
+        with pytest.raises(OSError, match="not connected"):
+            os.listdir(point)  # an empty directory would be a lie
         with pytest.raises(BusyError, match=r"\(failed\)"):
             await supervisor.mount(spec(point))
         await supervisor.answer(Unmount(mountpoint=str(point)))
         assert listed(supervisor) == []
+        assert os.listdir(point) == []
+        assert mounted_below(tmp_path) == []
 
 
 async def test_who_waits_for_mounts_learns_that_one_was_given_up(tmp_path):
