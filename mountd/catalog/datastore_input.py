@@ -129,6 +129,8 @@ def datastore_from_words(
     fields = {key: value for key, value in asdict(words).items() if value is not None}
     needed = _NEEDED[fields["type"]]
     for key in needed:
+        if fields.get(key) == "":
+            raise UsageError(f"--{key.replace('_', '-')}: is empty")
         if key not in fields:
             raise UsageError(f"--{key.replace('_', '-')}: is missing; a datastore of type {words.type} needs it")
     for key in fields.keys() - {"name", "type", *needed}:

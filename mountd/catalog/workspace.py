@@ -66,11 +66,13 @@ class Workspace:
         A `config.json` that Azure ML wrote is kept as it is.
 
         Raises:
+            UsageError: it is one, and its `config.json` is malformed.
             MountdError: the file system refused; nothing is left behind.
         """
         directory = Path(os.path.abspath(directory))  # resolve() would replace the user's links
         workspace = cls(directory)
         lay_out_workspace(workspace.root)
+        _ = workspace.default_name  # of one that was there before
         return workspace
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mountd.cli.workspace_option import WorkspaceOption, accept_before_commands, open_workspace
+from mountd.cli.workspace_option import WorkspaceOption, accept_before_commands, directory_named, open_workspace
 from mountd.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def register(app: typer.Typer) -> None:
 def workspace_init(
     directory: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="The current directory if left out.", show_default=False, readable=False),
+        typer.Argument(
+            metavar="[DIR]", help="The current directory if left out.", show_default=False, parser=directory_named
+        ),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -83,7 +85,7 @@ def datastore_add(
         str | None, typer.Option("--protocol", help="https if left out, or http.", show_default=False)
     ] = None,
     path: Annotated[
-        Path | None, typer.Option("--path", metavar="D", help="The directory of a local one.", show_default=False)
+        str | None, typer.Option("--path", metavar="D", help="The directory of a local one.", show_default=False)
     ] = None,
     credential_env: Annotated[
         str | None,
@@ -109,7 +111,7 @@ def datastore_add(
         container_name=container_name,
         endpoint=endpoint,
         protocol=protocol,
-        path=None if path is None else str(path),
+        path=path,
     )
     if file is None:
         datastore = datastore_from_words(words, secret=secret, environ=os.environ, cwd=Path.cwd())

@@ -1,5 +1,6 @@
 """The `mountd` program: puts the command groups together and turns errors into one line and an exit code."""
 
+import errno
 import os
 import sys
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import typer
 
 from mountd.cli import cache, catalog, datasets, filling, mounts, runs, transfers
-from mountd.errors import MountdError, UsageError
+from mountd.errors import MountdError, NoRoomError, UsageError
 from mountd.observe.redaction import redact
+from mountd.observe.terminals import complain, open_standard_streams, silence
 
 app = typer.Typer(
     name="mountd",
@@ -34,11 +36,12 @@ datasets.register(app)
 
 def main() -> None:
     """Run the command line and exit with a code of the contract: 0, 1 internal, 2 usage, 3 not found and so on."""
+    open_standard_streams()
     try:
         status = app(standalone_mode=False)
     except MountdError as error:
         # An argument in the wrong place may be quoted in it: a URL with a SAS given as the mount point.
-        print(f"mountd: error: {redact(error.message)}", file=sys.stderr)  # noqa: T201 - the program's own message
+        complain(f"mountd: error: {redact(error.message)}")
         raise SystemExit(error.exit_code) from None
     except _CommandLineError as error:
         _say_usage(error)
@@ -46,19 +49,21 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
     except BrokenPipeError:
-        # The reader of our output left, as in `mountd list | head -1`; Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)  # its reader left, as in `mountd list | head -1`
         raise SystemExit(1) from None
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            silence(sys.stdout)  # what is left in its buffer would be tried again
+            where = error.filename or "what the output goes to"
+            complain(f"mountd: error: no space left on the device of {where}; make some and try again")
+            raise SystemExit(NoRoomError.exit_code) from None
         if isinstance(error, FileNotFoundError) and not _has_current_directory():
-            print("mountd: error: the current directory has been deleted; change to one that exists", file=sys.stderr)  # noqa: T201 - as above
+            complain("mountd: error: the current directory has been deleted; change to one that exists")
             raise SystemExit(UsageError.exit_code) from None
         if os.environ.get("MOUNTD_LOG_LEVEL", "").lower() == "debug":
             raise
         what = redact(" ".join(f"{type(error).__name__}: {error}".split()))
-        print(  # noqa: T201 - as above
-            f"mountd: internal error: {what}; please report it with what MOUNTD_LOG_LEVEL=debug prints", file=sys.stderr
-        )
+        complain(f"mountd: internal error: {what}; please report it with what MOUNTD_LOG_LEVEL=debug prints")
         raise SystemExit(1) from None
     raise SystemExit(status if isinstance(status, int) else 0)
 
@@ -71,7 +76,7 @@ def _say_usage(error: Any) -> None:
         return
     what = redact(" ".join(error.format_message().split())).removesuffix(".")
     see = " See" if what.endswith("?") else "; see"  # "Did you mean 'mount'?"
-    print(f"mountd: error: {what}{see} `{context.command_path} -h`", file=sys.stderr)  # noqa: T201 - as above
+    complain(f"mountd: error: {what}{see} `{context.command_path} -h`")
 
 
 def _has_current_directory() -> bool:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mountd.cli.datasets import pin_before_mount
-from mountd.cli.workspace_option import WorkspaceOption, open_workspace
+from mountd.cli.workspace_option import WorkspaceOption, directory_named, open_workspace
 from mountd.errors import DeadlineError, MountdError, UsageError
+from mountd.observe.terminals import silence
 
 if TYPE_CHECKING:
     from mountd.modes.mount_spec import MountSpec
@@ -108,6 +109,9 @@ def mount(
     stays = pairs.pop("foreground", None)
     if stays is not None:
         foreground = _agreed("foreground", "true" if foreground else None, stays, parse_boolean)
+    named = pairs.pop("workspace", None)
+    if named is not None:
+        workspace = _agreed("workspace", None if workspace is None else str(workspace), named, directory_named)
     spec = _spec(source, mountpoint, name, flags, pairs, workspace)
     if foreground:
         _mount_in_foreground(spec)
@@ -251,8 +255,11 @@ def _mount_in_foreground(spec: "MountSpec") -> None:
 
 
 def _say_mounted(record: "MountRecord") -> None:
-    typer.echo(f"mounted {record.source} at {record.mountpoint}")
-    sys.stdout.flush()
+    try:
+        typer.echo(f"mounted {record.source} at {record.mountpoint}")
+        sys.stdout.flush()
+    except OSError:  # nobody listens, or a disk is full: it is mounted all the same
+        silence(sys.stdout)
 
 
 def _print(records: "list[MountRecord]", *, as_json: bool, detailed: bool) -> None:

@@ -56,7 +56,8 @@ def run(
         typer.Option(
             "--download",
             metavar="NAME=SOURCE[=PATH]",
-            help="Download SOURCE before CMD runs; to stay at PATH if that is given (it starts with / or ./).",
+            help="Download SOURCE before CMD runs; to stay at PATH if that is given (it starts with / or ./), where it "
+            "replaces files of the same name.",
             show_default=False,
         ),
     ] = None,

@@ -87,6 +87,8 @@ def upload(
     For a file, a TARGET that ends in the file's own name is the object itself. The exit status is 7 if some files could
     not be transferred; they are named, and the rest is there.
     """
+    if not target:
+        raise UsageError("TARGET is empty; write a URI, a URL or a path")
     location = _resolve(target, workspace, must_exist=False)
     from mountd.modes.upload import upload as run_upload  # after the input is known to be right
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mountd.errors import DeniedError
+from mountd.errors import DeniedError, UsageError
 
 if TYPE_CHECKING:
     from mountd.catalog.workspace import Workspace
@@ -26,6 +26,13 @@ def _remember(context: typer.Context, value: Path | None) -> Path | None:
     return value
 
 
+def directory_named(text: str) -> Path:
+    """Return `text` as a path; an empty one is a variable that is not set, more likely than the current directory."""
+    if not text:
+        raise UsageError("the directory of the workspace is empty; write . for the current one")
+    return Path(text)  # unlooked at: the parser would refuse a closed one, which can be used unlisted
+
+
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(
@@ -33,7 +40,7 @@ WorkspaceOption = Annotated[
         metavar="DIR",
         help="The directory that holds `.azureml/`; found from here upwards if left out.",
         show_default=False,
-        readable=False,  # the parser would refuse a closed one in its own words, and one that can be used unlisted
+        parser=directory_named,
         callback=_remember,
     ),
 ]

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mountd.config.config_file import Defaults
 from mountd.config.memory_limit import default_memory
 from mountd.config.mount_options import MountOptions
 from mountd.config.option_values import (
@@ -265,8 +266,8 @@ def settle(
     given = _flags_and_o(flags, parse_o_options(o_options))
     for key in config:
         if _normal(key) not in _BY_KEY:
-            raise UsageError(f"config.yaml: {key}: is no mount option; there are {', '.join(_BY_KEY)}")
-    settings = {_normal(key): value for key, value in config.items()}
+            raise UsageError(f"{_said_by(config, key)}: is no mount option; there are {', '.join(_BY_KEY)}")
+    settings = {_normal(key): (_said_by(config, key), value) for key, value in config.items()}
     values: dict[str, object] = {}
     for option in OPTIONS:
         found = _find(option, given, environ, settings)
@@ -301,10 +302,10 @@ def _flags_and_o(flags: Mapping[str, str | None], pairs: Mapping[str, str]) -> d
             key = _normal(name)
             given[key] = (f"--{key.replace('_', '-')}", text)
     for key, text in pairs.items():
-        if key == "ro":
-            continue  # what every mount is in this version
-        if key == "rw":
-            raise UsageError("-o rw: writing through a mount is not in this version; leave it out")
+        if key in {"ro", "rw"}:
+            if _parsed(f"-o {key}", text, parse_boolean) is not (key == "ro"):
+                raise UsageError(f"-o {key}={text}: writing through a mount is not in this version; leave it out")
+            continue  # read-only is what every mount is
         if key in given and given[key][1] != text:
             raise UsageError(f"{given[key][0]} and -o {key}: say different things; give one")
         given[key] = (f"-o {key}", text)
@@ -318,7 +319,7 @@ def _find(
     option: Option,
     given: Mapping[str, tuple[str, str]],
     environ: Mapping[str, str],
-    settings: Mapping[str, object],
+    settings: Mapping[str, tuple[str, object]],
 ) -> tuple[str, str, Parse] | None:
     """Return origin, text and parser of the value that counts."""
     if option.key in given:
@@ -328,20 +329,23 @@ def _find(
     dataset = option.dataset_variable
     if dataset and environ.get(dataset):
         return dataset, environ[dataset], option.parse_dataset or option.parse
-    if settings.get(option.key) is not None:
-        return f"config.yaml: {option.key}", _setting_text(option, settings[option.key]), option.parse
-    return None
+    origin, value = settings.get(option.key, ("", None))
+    return None if value is None else (origin, _setting_text(option, origin, value), option.parse)
 
 
-def _setting_text(option: Option, value: object) -> str:
+def _said_by(config: Mapping[str, object], key: str) -> str:
+    return config.origin(key) if isinstance(config, Defaults) else f"config.yaml: {key}"
+
+
+def _setting_text(option: Option, origin: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float) and option.parse is parse_permissions:
         # YAML reads 0644 as the number 420
-        raise UsageError(f'config.yaml: {option.key}: write it in quotes: "0644"')
+        raise UsageError(f'{origin}: write it in quotes: "0644"')
     if isinstance(value, str | int | float):
         return str(value)
-    raise UsageError(f"config.yaml: {option.key}: must be one value, not a list or a mapping")
+    raise UsageError(f"{origin}: must be one value, not a list or a mapping")
 
 
 def _parsed(origin: str, text: str, parse: Parse) -> object:

@@ -14,10 +14,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from mountd.errors import BusyError, DeniedError, SetupError, UsageError
+from mountd.errors import BusyError, DeniedError, MountdError, SetupError, UsageError
 from mountd.fuse import mount_table
 
 _PROBE_TIMEOUT_S = 2.0
+_KINDS: dict[int, type[MountdError]] = {errno.EROFS: DeniedError, errno.ENAMETOOLONG: UsageError}
 _LOCK_PATIENCE_S = 3.0
 """After `umount` from outside the supervisor needs a moment to let go: `umount X && mountd mount … X` works."""
 
@@ -106,7 +107,8 @@ def _make(path: str) -> bool:
     except PermissionError:
         raise DeniedError(f"cannot make the mount point {path}: no permission in {os.path.dirname(path)}") from None
     except OSError as error:
-        raise SetupError(f"cannot make the mount point {path}: {error.strerror}") from None
+        kind = _KINDS.get(error.errno or 0, SetupError)
+        raise kind(f"cannot make the mount point {path}: {error.strerror}") from None
     return True
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from mountd.errors import SetupError, UsageError
+from mountd.errors import DeniedError, SetupError, UsageError
 from mountd.fuse.mount_table import INSTALL_FUSE3
 
 _CAP_SYS_ADMIN = 1 << 21
@@ -24,6 +24,7 @@ def check_node(
 
     Raises:
         SetupError: FUSE is missing or out of reach; says what to do.
+        DeniedError: this user may not open the device.
         UsageError: `allow_other` is not permitted to users here.
     """
     _check_device(device)
@@ -58,7 +59,7 @@ def _check_device(device: Path) -> None:
                 f"{INSTALL_FUSE3}; {_IN_A_CONTAINER}"
             ) from None
         if error.errno in {errno.EACCES, errno.EPERM}:
-            raise SetupError(
+            raise DeniedError(
                 f"cannot mount: {device} may not be opened by user {os.geteuid()}; make it readable and writable "
                 f"(`chmod 666 {device}`); {_IN_A_CONTAINER}"
             ) from None

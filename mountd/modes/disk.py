@@ -16,7 +16,7 @@ from mountd.cache.version import BeginFetch, Fetch
 from mountd.catalog.model import DatasetSpec, LocalSpec, Location, StoreSpec
 from mountd.catalog.store_identity import store_identity
 from mountd.config.mount_options import MountOptions
-from mountd.errors import MountdError, NotFoundError, SetupError
+from mountd.errors import MountdError, NotFoundError, SetupError, UsageError
 from mountd.fuse.passthrough import PassthroughWish
 from mountd.modes.bring import Bringer
 from mountd.modes.fill import Fill, Misses
@@ -181,7 +181,8 @@ async def open_disk(
         begin: starts the same without a task, where it can.
 
     Raises:
-        SetupError, DeniedError: the cache directory cannot be used, in mode `download`.
+        UsageError: the cache directory is no directory.
+        SetupError, DeniedError: it cannot be used, in mode `download`.
     """
     options, location = spec.options, spec.location
     place = None if options.mode == "stream" else _place(location, guarded.inner, store)
@@ -191,7 +192,7 @@ async def open_disk(
     try:
         cache = await Lane("disk cache", 1).run(lambda: DiskCache(options.cache_dir, place, _limits(options)))
     except (MountdError, OSError) as error:
-        if options.mode == "download":
+        if options.mode == "download" or isinstance(error, UsageError):  # a wrong word on the command line
             raise error if isinstance(error, MountdError) else _unusable(options, error) from None
         trouble = error if isinstance(error, MountdError) else _unusable(options, error)
         cache = DiskCache(options.cache_dir, place, _limits(options), opened=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 from mountd.catalog.model import Location, local_directories
 from mountd.catalog.resolve import resolve
 from mountd.catalog.workspace import Workspace
+from mountd.errors import UsageError
 from mountd.run.environment import Mode, Presented
 from mountd.run.failures import preparing
 from mountd.run.kind import DataKind
@@ -104,7 +105,7 @@ def make_plan(
     """Return the plan of a run.
 
     Raises:
-        UsageError: a name is used twice.
+        UsageError: a name is used twice, or two downloads have places of which one lies in the other.
         PreparationError: an input or output cannot be resolved.
     """
     named: list[MountInput | DownloadInput | UploadOutput] = [*mounts, *downloads, *uploads]
@@ -127,6 +128,7 @@ def make_plan(
         )
         for item in downloads
     ]
+    check_apart(inputs)
     outputs = [
         Output(
             name=item.name,
@@ -143,6 +145,22 @@ def make_plan(
         cwd=cwd,
         runs_directory=None if workspace is None else _outside(workspace.directory / "runs", inputs),
     )
+
+
+def check_apart(inputs: Sequence[Input]) -> None:
+    """See that no input is given a place on, in or above another's: the files of both would be one's and the other's.
+
+    Raises:
+        UsageError: two are in each other's way.
+    """
+    placed = [(item, Path(os.path.realpath(item.path))) for item in inputs if item.path is not None]
+    for index, (item, path) in enumerate(placed):
+        for rival, other in placed[:index]:
+            if path.is_relative_to(other) or other.is_relative_to(path):
+                raise UsageError(
+                    f"inputs {rival.name!r} and {item.name!r}: {rival.path} and {item.path} are in each other's way; "
+                    "choose other paths"
+                )
 
 
 def _outside(runs: Path, inputs: Sequence[Input]) -> Path | None:

@@ -104,6 +104,15 @@ class TestWorkspace:
         assert json.loads(mountd("workspace", "show", "--json"))["default_datastore"] == "gone"
         assert "gone, which does not exist; `mountd datastore set-default NAME`" in mountd("workspace", "show")
 
+    def test_init_does_not_call_a_broken_one_good(self, mountd, work):
+        (work / ".azureml/config.json").write_text("{")
+        assert "config.json" in mountd.fails(2, "workspace", "init")
+
+    def test_an_empty_directory_is_not_the_current_one(self, mountd):
+        for args in (["init", ""], ["init", "--workspace", ""], ["show", "--workspace", ""]):
+            assert "is empty; write . for the current one" in mountd.fails(2, "workspace", *args)
+        assert list(mountd.cwd.iterdir()) == []
+
     def test_errors(self, mountd):
         assert "mountd workspace init" in mountd.fails(3, "workspace", "show")
         assert "/nope holds no workspace" in mountd.fails(3, "workspace", "show", "--workspace", "/nope")
@@ -234,6 +243,7 @@ class TestDatastore:
         ):
             assert part in mountd.fails(status, "datastore", "add", *args, BAD="hunter2!")
             assert files(work) == before
+        assert "--path: is empty" in mountd.fails(2, "datastore", "add", "s", "--type", "local", "--path", "")
 
     def test_a_file_that_someone_broke_is_named(self, mountd, work):
         (work / ".azureml/datastores/workspacefilestore.yml").write_text("type: local")

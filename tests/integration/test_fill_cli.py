@@ -200,3 +200,12 @@ def test_a_worker_killed_while_it_fills_leaves_a_cache_that_the_next_one_complet
     assert gets(origin) == before
     assert f"{COUNT} objects" in node.run("cache", "verify", check=0).stdout
     node.wait_until(lambda: shown(node)["processes"] == 1, "the dead one is forgotten")
+
+
+def test_a_cache_directory_that_is_a_file_is_refused_in_every_mode_that_has_one(node, origin, point, tmp_path):
+    (tmp_path / "file").write_text("")
+    options = ("mount", origin.container_url("data"), point, "--cache-dir", tmp_path / "file")
+    assert "file: is not a directory; give another --cache-dir" in node.run(*options, check=2).stderr
+    assert node.mounts() == []
+    node.run(*options, "--mode", "stream", check=0)
+    node.run("unmount", point, check=0)

@@ -117,6 +117,16 @@ def test_an_absolute_download_path(node, tmp_path):
     assert (tmp_path / "abs olute/deep/b.txt").read_text() == "second\n"
 
 
+@pytest.mark.parametrize(("one", "other"), [("./mix", "./mix"), ("./mix/sub", "./mix"), ("./mix", "./linked/../mix")])
+def test_two_downloads_to_one_place_are_refused(node, one, other):
+    options = ("--download", f"a={STORE}/paths/train={one}", "--download", f"b={STORE}/paths/other={other}")
+    done = run(node, *options, "--", "touch", "ran", status=2)
+    assert "inputs 'a' and 'b'" in done.stderr
+    assert "are in each other's way; choose other paths" in done.stderr
+    assert not (node.directory / "ran").exists()
+    assert not (node.directory / "mix").exists()
+
+
 @pytest.mark.parametrize("mode", ["--mount", "--download"])
 def test_a_single_file_is_published_as_the_file(node, mode):
     script = 'cat "$one" "$ONE" "$AZUREML_DATAREFERENCE_one" "$AZURE_ML_INPUT_one" "$1"; basename "$1"'

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mountd.cache.version import ObjectVersion
-from mountd.errors import DeniedError, SetupError
+from mountd.errors import DeniedError, SetupError, UsageError
 
 FAN_OUT = 64
 """Directories that files are spread over; made when needed."""
@@ -57,6 +57,7 @@ class Layout:
         """Make the directories that are missing, for nobody else's eyes; where a link leads, if the directory is one.
 
         Raises:
+            UsageError: it is no directory.
             DeniedError: the directory is somebody else's, or holds something else.
             SetupError: it cannot be made.
         """
@@ -65,7 +66,9 @@ class Layout:
             with suppress(FileExistsError):
                 self.directory.mkdir(mode=0o700, parents=True)
             found = self.directory.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            if not stat.S_ISDIR(found.st_mode):
+                raise UsageError(f"{self._name}: is not a directory; give another --cache-dir")
+            if found.st_uid != os.geteuid():
                 raise DeniedError(f"{self._name}: is not a directory of this user; give another --cache-dir")
             self._refuse_foreign()
             if stat.S_IMODE(found.st_mode) != 0o700:

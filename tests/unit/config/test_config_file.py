@@ -67,3 +67,19 @@ def test_what_is_wrong_is_named_by_file_and_field(read, user, text, part):
         read()
     assert caught.value.message.startswith(str(user))
     assert part in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{memory: lots}", "memory: "),
+        ("{nope: 1}", "nope: is no mount option"),
+        ("{file_mode: 0644}", "file_mode: write it in quotes"),
+    ],
+)
+def test_a_bad_value_is_named_by_its_file(read, user, system, text, said):
+    system.write_text("defaults: {uid: 1}")
+    user.write_text(f"defaults: {text}")
+    with pytest.raises(UsageError) as caught:
+        settle({}, [], {}, read())
+    assert caught.value.message.startswith(f"{user}: {said}")

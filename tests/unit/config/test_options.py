@@ -215,8 +215,12 @@ class TestOOptions:
 
     def test_ro_is_what_a_mount_is_and_rw_is_not(self):
         assert settle({}, ["ro"], {}, {}) == settle({}, [], {}, {})
-        with pytest.raises(UsageError, match="-o rw: writing"):
-            settle({}, ["rw"], {}, {})
+        for asked in ("rw", "rw=on", "ro=false"):
+            with pytest.raises(UsageError, match=f"-o {asked.split('=')[0]}=.*: writing through a mount"):
+                settle({}, [asked], {}, {})
+        settle({}, ["rw=false"], {}, {})
+        with pytest.raises(UsageError, match="-o ro: 'maybe' is neither"):
+            settle({}, ["ro=maybe"], {}, {})
 
     @pytest.mark.parametrize("text", ["colour=red", "colour", "=", "=x", "memory_bytes=1"])
     def test_unknown(self, text):

@@ -5,7 +5,7 @@ import pytest
 
 from mountd.daemon import preflight
 from mountd.daemon.preflight import check_node
-from mountd.errors import SetupError, UsageError
+from mountd.errors import DeniedError, SetupError, UsageError
 
 WITH_ADMIN = "Name:\tx\nCapEff:\t000001ffffffffff\n"
 WITHOUT_ADMIN = "Name:\tx\nCapEff:\t00000000a80425fb\n"  # what Docker gives
@@ -61,7 +61,7 @@ def test_a_device_that_may_not_be_opened_says_so(node, monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(preflight.os, "open", refuse)
-    with pytest.raises(SetupError, match=r"may not be opened by user 1000.*--cap-add SYS_ADMIN"):
+    with pytest.raises(DeniedError, match=r"may not be opened by user 1000.*--cap-add SYS_ADMIN"):
         node(root=False)
 
 

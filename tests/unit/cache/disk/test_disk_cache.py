@@ -11,7 +11,7 @@ from mountd.cache.disk import files
 from mountd.cache.disk.entry import REGION
 from mountd.cache.disk.records import Need
 from mountd.cache.disk.room import NO_CEILING, CacheLimits
-from mountd.errors import DeniedError, SetupError
+from mountd.errors import DeniedError, SetupError, UsageError
 from mountd.units import GIB, KIB, MIB, ByteRange
 from tests.support.disk_cache import bytes_of, files_of, open_cache, piece_of, read, taken, version_of, whole
 
@@ -104,7 +104,7 @@ class TestBytes:
 
     def test_a_directory_that_cannot_be_used(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises((DeniedError, SetupError), match="cache directory"):
+        with pytest.raises(UsageError, match=r"cache directory .*/file: is not a directory; give another"):
             open_cache(tmp_path / "file")
 
     @pytest.mark.parametrize("name", ["objects/21/02f7ad8800a660208fd3ec8fa6027b", "letter.txt", "journal"])
@@ -140,7 +140,7 @@ class TestBytes:
         [
             ("nowhere", r"cache: is a link to nowhere, where no directory is; make it"),
             ("cache", r"cache: is a link to cache, where no directory is; make it"),
-            ("file", r"cache, a link to .*/file: is not a directory of this user"),
+            ("file", r"cache, a link to .*/file: is not a directory; give another"),
             ("mine", r"cache, a link to .*/mine: holds other files \('letter'\)"),
         ],
     )
@@ -149,7 +149,7 @@ class TestBytes:
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "letter").write_text("")
         (tmp_path / "cache").symlink_to(target)
-        with pytest.raises((DeniedError, SetupError), match=said):
+        with pytest.raises((DeniedError, SetupError, UsageError), match=said):
             open_cache(tmp_path / "cache")
 
     def test_a_cache_in_which_somebody_left_a_note_is_one(self, tmp_path):
