@@ -22,7 +22,8 @@ from mountd.wire.codec import unpack
 from mountd.wire.messages import MountRecord, State
 
 _LIVES_ON_AFTER_S = 0.5
-"""A session whose last mount was taken away ends within a turn of its loop."""
+_LIVES_ON_AFTER_LOOKS = 3
+"""A session whose last mount was taken away ends within a turn of its loop: of a busy one, before it answers twice."""
 STILL_SERVED = "it is mounted elsewhere too (a bind mount, another mount namespace), and is served there to its end"
 _CLEAN_UP_S = 30.0
 """More than ending a worker and taking its mount away can take by their own deadlines."""
@@ -220,19 +221,19 @@ class MountKeeper:
         worker = self._worker
         if worker is None:
             return False
-        asked_at = trio.current_time()
-        with trio.move_on_after(_LIVES_ON_AFTER_S + self._patience.answer_s):
-            while True:
-                try:
+        began = trio.current_time()
+        looks = 0
+        while looks < _LIVES_ON_AFTER_LOOKS or trio.current_time() - began < _LIVES_ON_AFTER_S:
+            try:
+                with trio.fail_after(self._patience.answer_s):
                     report = await worker.report()
-                except UnavailableError:
-                    return False
-                if report.is_over:
-                    return False
-                if trio.current_time() - asked_at > _LIVES_ON_AFTER_S:
-                    return True
-                await trio.sleep(_LIVES_ON_AFTER_S / 10)
-        return False  # it does not answer: nobody is served
+            except (UnavailableError, trio.TooSlowError):
+                return False  # nobody is served
+            if report.is_over:
+                return False
+            looks += 1
+            await trio.sleep(_LIVES_ON_AFTER_S / 10)
+        return True
 
     async def end(self) -> None:
         """End the mount whoever uses it. Returns when it is over; never fails."""
