@@ -12,7 +12,7 @@ import typer
 from mountd.cli.datasets import pin_before_mount
 from mountd.cli.workspace_option import WorkspaceOption, directory_named, open_workspace
 from mountd.errors import DeadlineError, MountdError, UsageError
-from mountd.observe.terminals import silence
+from mountd.observe.terminals import complain, silence
 
 if TYPE_CHECKING:
     from mountd.modes.mount_spec import MountSpec
@@ -150,11 +150,11 @@ def unmount(
     for target in mountpoints or []:
         try:
             note = api.unmount(target, lazy=lazy)
-            typer.echo(f"unmounted {target}{f'; {note}' if note else ''}")
+            _say(f"unmounted {target}{f'; {note}' if note else ''}")
         except MountdError as error:
             failures.append(error)
     for failure in failures[:-1]:
-        typer.echo(f"mountd: error: {failure.message}", err=True)
+        complain(f"mountd: error: {failure.message}")
     if failures:
         raise failures[-1]
 
@@ -255,10 +255,15 @@ def _mount_in_foreground(spec: "MountSpec") -> None:
 
 
 def _say_mounted(record: "MountRecord") -> None:
+    _say(f"mounted {record.source} at {record.mountpoint}")
+
+
+def _say(text: str) -> None:
+    """Say what was done. If nobody listens, or a disk is full, it was done all the same."""
     try:
-        typer.echo(f"mounted {record.source} at {record.mountpoint}")
+        typer.echo(text)
         sys.stdout.flush()
-    except OSError:  # nobody listens, or a disk is full: it is mounted all the same
+    except OSError:
         silence(sys.stdout)
 
 

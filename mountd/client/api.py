@@ -79,10 +79,10 @@ def mount(spec: MountSpec, *, owner_pid: int | None = None) -> MountRecord:
         BusyError: a mount of this user that is being mended has the mount point.
         MountdError: it did not come about; nothing of it is left.
     """
-    mended = being_mended(spec.mountpoint)
-    if mended is not None and mended.state == "failed":  # nobody mends it any more
+    there = _owner(_ask_all(ListMounts())[0], spec.mountpoint)
+    if there is not None and there[1].state == "failed":  # nobody mends it any more
         unmount(spec.mountpoint, lazy=True)
-    elif mended is not None:
+    elif (mended := being_mended(spec.mountpoint)) is not None:
         raise BusyError(
             f"{spec.mountpoint} already has {mended.source} mounted on it ({mended.state}); unmount that first"
         )

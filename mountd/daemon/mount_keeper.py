@@ -24,7 +24,9 @@ from mountd.wire.messages import MountRecord, State
 _LIVES_ON_AFTER_S = 0.5
 _LIVES_ON_AFTER_LOOKS = 3
 """A session whose last mount was taken away ends within a turn of its loop: of a busy one, before it answers twice."""
-STILL_SERVED = "it is mounted elsewhere too (a bind mount, another mount namespace), and is served there to its end"
+STILL_SERVED = (
+    "it is in use elsewhere (open files, a bind mount, another mount namespace), and is served there to its end"
+)
 _CLEAN_UP_S = 30.0
 """More than ending a worker and taking its mount away can take by their own deadlines."""
 
@@ -198,6 +200,8 @@ class MountKeeper:
             MountdError: the kernel refuses for another reason.
         """
         async with self._ending:
+            if self._state == "detached":  # by another unmount, a moment ago
+                return STILL_SERVED
             if self._state in {"ready", "stopping"} and not self._finished.is_set():
                 try:
                     await self._kernel.unmount(patient=not lazy)
@@ -208,11 +212,10 @@ class MountKeeper:
                     self._become_detached()
                     return ""
                 except NotFoundError:
-                    pass  # taken away from outside: what is left is the worker
-                else:
-                    if await self._lives_on():
-                        self._become_detached()
-                        return STILL_SERVED
+                    pass  # taken away from outside
+                if await self._lives_on():
+                    self._become_detached()
+                    return STILL_SERVED
             await self._end()
         return ""
 
@@ -317,7 +320,7 @@ class MountKeeper:
         answered = trio.current_time()
         while True:
             await trio.sleep(self._patience.check_every_s)
-            if self._state == "ready" and await self._kernel.is_detached():
+            if self._state == "ready" and not self._ending.locked() and await self._kernel.is_detached():
                 self._become_detached()
             try:
                 with trio.fail_after(self._patience.answer_s):

@@ -40,4 +40,6 @@ def open_standard_streams() -> None:
             os.dup2(opened, number)
             os.close(opened)
         os.set_inheritable(number, True)
-        setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the program runs
+        mode = "w" if number else "r"
+        stream = open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 - stays
+        setattr(sys, name, stream)

@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -16,6 +16,12 @@ import trio
 from mountd.run.failures import CommandNotFoundError, NotExecutableError
 from mountd.run.signals import ENDING, SignalRouter
 from mountd.run.terminal import Terminal
+
+Grace = Callable[[], Awaitable[float | None]]
+
+
+async def _no_end() -> None:
+    """However often it is asked to end, it may take the time it likes."""
 
 
 class Command:
@@ -88,14 +94,14 @@ class Command:
             raise NotExecutableError(f"{arguments[0]!r}: an argument or variable holds a zero byte") from None
         return cls(process)
 
-    async def wait(self, signals: SignalRouter, *, timeout_s: float | None = None, grace_s: float | None = None) -> int:
+    async def wait(self, signals: SignalRouter, *, timeout_s: float | None = None, grace: Grace = _no_end) -> int:
         """Return the exit status once the command is over: 128 + n if signal n ended it.
 
         Args:
             signals: are passed on to the command.
             timeout_s: after which the command is asked to end with SIGTERM.
-            grace_s: after which a command that was asked to end, by us or by a signal that was passed on, is killed;
-                never if left out.
+            grace: returns after how many seconds a command that was asked to end, by us or by a signal that was passed
+                on, is killed; None: not for that.
         """
         terminal = Terminal(self._group)
         asked = trio.Event()
@@ -120,8 +126,13 @@ class Command:
             self._signal_group(signal.SIGTERM)
             asked.set()
 
-        async def kill_after(seconds: float) -> None:
-            await asked.wait()
+        async def kill_late() -> None:
+            nonlocal asked
+            seconds: float | None = None
+            while seconds is None:
+                await asked.wait()
+                asked = trio.Event()  # it may be asked once more, by somebody with less patience
+                seconds = await grace()
             await trio.sleep(seconds)
             self._signal_group(signal.SIGKILL)
 
@@ -130,8 +141,7 @@ class Command:
                 async with trio.open_nursery() as nursery:
                     if timeout_s is not None:
                         nursery.start_soon(time_out, timeout_s)
-                    if grace_s is not None:
-                        nursery.start_soon(kill_after, grace_s)
+                    nursery.start_soon(kill_late)
                     status = await self._process.wait()
                     nursery.cancel_scope.cancel()
         finally:

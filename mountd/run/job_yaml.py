@@ -160,7 +160,7 @@ class _Reader:
             if getattr(yaml, field) is not None
         ]
         timeout_s = None if yaml.limits is None else yaml.limits.timeout
-        if timeout_s is not None and timeout_s <= 0:
+        if timeout_s is not None and not timeout_s > 0:  # neither is what is no number
             raise self._refused("limits.timeout", "must be more than 0 seconds")
         return JobSpec(
             experiment=yaml.experiment_name or experiment_for(self._directory),

@@ -24,7 +24,7 @@ from mountd.catalog.workspace import Workspace
 from mountd.errors import ExistsError
 from mountd.observe.redaction import redact
 from mountd.run.failures import ERROR_MARK
-from mountd.run.record import LOCK, RECORD, RunRecord, log_path, runs_directory
+from mountd.run.record import LOCK, RECORD, RunRecord, encode_record, log_path, runs_directory
 
 
 def make_identifier(experiment: str) -> str:
@@ -160,6 +160,4 @@ class Journal:
         return both
 
     def _write(self) -> None:
-        write_file(
-            self.directory / RECORD, msgspec.json.format(msgspec.json.encode(self._record)) + b"\n", overwrite=True
-        )
+        write_file(self.directory / RECORD, encode_record(self._record), overwrite=True)

@@ -3,6 +3,7 @@
 ```
 run.json                  the record
 .alive                    locked by the run's process for as long as it lives, and touched every few seconds
+.canceled                 there once somebody wants the run to end, within half a minute
 metrics.jsonl, tags.jsonl what the command said of itself (`run.metrics`)
 user_logs/std_log.txt     the run's log and, in a job, the command's output
 code/                     the working directory of a job
@@ -21,7 +22,7 @@ import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -31,6 +32,7 @@ from mountd.errors import NotFoundError, UsageError
 
 RECORD = "run.json"
 LOCK = ".alive"
+CANCELED = ".canceled"
 RUN_DIRECTORY_VARIABLE = "MOUNTD_RUN_DIRECTORY"
 """Tells the command of a run where its record is."""
 RUN_ID_VARIABLE = "MOUNTD_RUN_ID"
@@ -93,6 +95,19 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         if self.started is None:
             return None
         return max(0.0, (now if self.ended is None else self.ended) - self.started)
+
+
+def encode_record(record: RunRecord) -> bytes:
+    """Return what is written of `record`; words and paths that are not UTF-8 are shown with backslashes."""
+    return msgspec.json.format(msgspec.json.encode(_shown(msgspec.to_builtins(record)))) + b"\n"
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def runs_directory(workspace: Workspace) -> Path:

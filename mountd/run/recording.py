@@ -12,7 +12,7 @@ import trio
 from mountd.aio.threads import Lane
 from mountd.run.environment import Presented
 from mountd.run.journal import Journal
-from mountd.run.record import DataRecord, Status
+from mountd.run.record import CANCELED, DataRecord, Status
 from mountd.run.session import Outcome
 
 _SEEN_EVERY_S = 2.0
@@ -44,6 +44,10 @@ class Recording:
     async def finalizing(self) -> None:
         """The command is over, and outputs are about to be uploaded."""
         await self._update(status="Finalizing")
+
+    async def is_canceled(self) -> bool:
+        """Whether `mountd runs cancel` wants the run to end."""
+        return await self._lane.run((self._journal.directory / CANCELED).exists)
 
     async def keep_alive(self) -> None:
         """Say every few seconds that the run is alive: nobody says when a process was killed."""

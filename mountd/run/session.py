@@ -25,7 +25,7 @@ from mountd.run.child import Command
 from mountd.run.environment import Mode, Presented, published_variables
 from mountd.run.expand import Expander
 from mountd.run.failures import ERROR_MARK, PreparationError
-from mountd.run.guard import RunGuard
+from mountd.run.guard import GRACE_S, RunGuard
 from mountd.run.inputs import Inputs
 from mountd.run.operations import DataOperations
 from mountd.run.plan import Output, RunPlan
@@ -61,6 +61,9 @@ class Watcher(Protocol):
 
     async def finalizing(self) -> None:
         """The command is over, and outputs are about to be uploaded."""
+
+    async def is_canceled(self) -> bool:
+        """Whether somebody wants the run to end, and not only its command to hear of a signal."""
 
     async def keep_alive(self) -> None:
         """Say now and then that the run is alive; is cancelled when it is over."""
@@ -211,7 +214,7 @@ class _Session:
         )
         if self._guard is not None:
             self._guard.watch(self._command.group)
-        status = await self._command.wait(signals, timeout_s=plan.timeout_s, grace_s=plan.grace_s)
+        status = await self._command.wait(signals, timeout_s=plan.timeout_s, grace=self._grace_s)
         if self._command.timed_out:
             self._say(f"mountd: the command was asked to end: its time limit of {plan.timeout_s:g} s was over")
         if self._command.ended_by is not None:
@@ -219,6 +222,11 @@ class _Session:
         if status != 0 and self._command.asked_by is None:
             self._troubles = await self._inputs.troubles()  # while the mounts are there to be asked
         return status
+
+    async def _grace_s(self) -> float | None:
+        """Return how long the command may take to end now that it was asked to; None: for as long as it likes."""
+        canceled = self._watcher is not None and await self._watcher.is_canceled()
+        return GRACE_S if self._plan.grace_s is None and canceled else self._plan.grace_s
 
     async def _upload_all(self, signals: SignalRouter) -> str | None:
         """Return what is wrong unless every output that is there has arrived."""

@@ -23,7 +23,7 @@ from mountd.run.job import JobSpec, ScriptCommand, check_job
 from mountd.run.job_plan import CODE, command_text, input_records, output_records
 from mountd.run.journal import Journal, make_identifier
 from mountd.run.log_tail import LogTail
-from mountd.run.record import LOCK, RunRecord, log_path, read_record
+from mountd.run.record import CANCELED, LOCK, RunRecord, log_path, read_record
 from mountd.run.snapshot import SNAPSHOT, copy_code, is_remote_code
 
 _STARTED_WITHIN_S = 30.0
@@ -190,6 +190,9 @@ def cancel(directory: Path) -> None:
             # From here on the number is this process's: it may be another's than the run's, of another node even.
             if not _holds_lock(record.pid, directory):
                 raise ProcessLookupError
+            # It says that the command is to be killed in the end: another SIGTERM leaves it all the time it takes.
+            with contextlib.suppress(OSError):
+                (directory / CANCELED).touch(mode=0o600)
             signal.pidfd_send_signal(process, signal.SIGTERM)
         finally:
             os.close(process)

@@ -9,6 +9,7 @@ into a descriptor that was given to somebody else. Everything here blocks and ra
 import errno
 import os
 import secrets
+import stat
 import threading
 
 from mountd.stores import local_version
@@ -42,7 +43,8 @@ class HiddenFile:
         """Give the file its name; return its status and whether that is settled.
 
         Raises:
-            FileExistsError: the name is taken, and `overwrite` is false.
+            FileExistsError: the name is a file's, and `overwrite` is false.
+            IsADirectoryError: it is a directory's.
         """
         self._make()
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -51,7 +53,7 @@ class HiddenFile:
             if overwrite:
                 os.replace(self._path, self._target)
             else:
-                os.link(self._path, self._target)
+                self._link()
                 os.unlink(self._path)
             for directory in self._unsynced:
                 _sync(directory)
@@ -67,6 +69,14 @@ class HiddenFile:
                 os.unlink(self._path)
             except (FileNotFoundError, NotADirectoryError):
                 return
+
+    def _link(self) -> None:
+        try:
+            os.link(self._path, self._target)
+        except FileExistsError:
+            if stat.S_ISDIR(os.lstat(self._target).st_mode):  # no file that could be left alone
+                raise IsADirectoryError(errno.EISDIR, "a directory has this name", self._target) from None
+            raise
 
     def _make(self) -> None:
         with self._lock:

@@ -181,5 +181,7 @@ class Destination:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+        except FileNotFoundError:
+            return  # somebody removed it, and what was written into it: what could not be is named
         except OSError as error:
             raise local_error(error, "sync the directory", path) from error

@@ -1,13 +1,16 @@
 """A local file that is read for an upload, and whether it held still meanwhile. Blocking calls only.
 
 A file counts as changed if its size, modification or change time moved, or if another file took its name, between the
-first and the last look at it. What is sent is then of no single state of the file and must not be published.
+first and the last look at it. What is sent is then of no single state of the file and must not be published. Two kinds
+of writers cannot be seen (`stores.local_version`): those through a shared map, and one call that takes longer than a
+tick, 20 ms.
 """
 
 import os
 import stat
 
 from mountd.errors import ChangedError
+from mountd.stores import local_version
 from mountd.transfer.descriptors import Descriptors
 from mountd.transfer.report import printable
 from mountd.units import ByteRange
@@ -31,7 +34,8 @@ class SourceFile:
         self._descriptor = descriptor
         self._guard = Descriptors(descriptor)
         try:
-            self._first = os.fstat(descriptor)
+            # A call that is still writing has set the stamps already: what was changed within a tick is waited for.
+            self._first, _ = local_version.settle(lambda: os.fstat(descriptor))
             if not stat.S_ISREG(self._first.st_mode):
                 raise OSError(0, "it is not a regular file")
         except BaseException:

@@ -147,6 +147,25 @@ def test_standard_streams_that_lead_nowhere_change_nothing(mountd, local_source,
         mountd.run("unmount", point, check=0)
 
 
+def test_what_cannot_be_said_keeps_no_mount(mountd, local_source, tmp_path):
+    points = [tmp_path / "one", tmp_path / "two"]
+    for point in points:
+        mountd.mount(local_source, point)
+    command = 'exec "$0" unmount "$1" "$2" >/dev/full'
+    subprocess.run(["sh", "-c", command, PROGRAM, *points], env=mountd.environ, timeout=60, check=True)
+    assert mountd.mounts() == []
+
+
+def test_a_workspace_can_be_named_among_the_options(mountd, point, tmp_path):
+    (tmp_path / "w").mkdir()
+    mountd.run("workspace", "init", tmp_path / "w", check=0)
+    source = "azureml://datastores/workspaceblobstore/paths/"
+    mountd.run("mount", source, point, "-o", f"workspace={tmp_path / 'w'}", check=0)
+    mountd.run("unmount", point, check=0)
+    said = mountd.run("mount", source, point, "-o", "workspace=/a", "--workspace", "/b", check=2).stderr
+    assert "--workspace and -o workspace=/a: say different things; give one" in said
+
+
 @pytest.mark.parametrize(("words", "status"), [("list --nope", 2), ("status /nowhere", 3)])
 def test_an_error_that_cannot_be_said_has_its_exit_status(mountd, words, status):
     command = f'exec "$0" {words} 2>/dev/full'

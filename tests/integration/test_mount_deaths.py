@@ -114,6 +114,14 @@ def test_a_mount_that_was_given_up_is_an_error_and_is_healed_by_the_next(mountd,
     assert len(mountd.mounts()) == 1
 
 
+@needs_root
+@pytest.mark.usefixtures("given_up")
+def test_a_mount_that_was_given_up_and_taken_away_can_be_made_again(mountd, local_source, point):
+    subprocess.run(["umount", "-l", point], check=True)
+    mountd.mount(local_source, point)
+    assert (point / "a.txt").read_text() == "hello\n"
+
+
 @pytest.mark.usefixtures("given_up")
 def test_a_mount_that_was_given_up_can_be_unmounted(mountd, point):
     mountd.run("unmount", point, check=0)
@@ -148,6 +156,24 @@ def test_what_is_bound_elsewhere_is_served_there_after_an_unmount(mountd, local_
         mountd.run("unmount", point, check=0)
         assert file.seek(0) == 0
         assert file.read() == "hello\n"
+    subprocess.run(["umount", place], check=True)
+    mountd.wait_gone()
+
+
+@needs_root
+@pytest.mark.parametrize("outside", [True, False])
+def test_two_who_unmount_take_nothing_from_a_third(mountd, local_source, point, bound, outside):
+    mountd.mount(local_source, point)
+    place = bound()
+    with (place / "a.txt").open() as file:
+        if outside:
+            subprocess.run(["umount", point], check=True)
+        commands = [mountd.start("unmount", point, stdout=subprocess.PIPE) for _ in range(2)]
+        assert {command.wait(30) for command in commands} <= {0, 3}, "3: nothing is mounted there any more"
+        for command in commands:
+            command.stdout.close()
+        assert file.read() == "hello\n"
+        assert sorted(os.listdir(place)) == ["a.txt", "sub"]
     subprocess.run(["umount", place], check=True)
     mountd.wait_gone()
 

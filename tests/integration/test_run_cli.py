@@ -111,14 +111,28 @@ def test_a_download_shows_what_the_source_holds_now(node):
     assert run(node, *command).stdout == "changed\n"
 
 
+def test_closed_streams_are_closed_to_the_command_and_to_nothing_else(node):
+    words = ["run", "--mount", DATA, "--", "sh", "-c", 'cat "$data/a.txt" >&2 && exit 9']
+    for closed in ("2>&-", ">&- 2>&-", "<&- >&- 2>&-"):
+        command = f'exec "$0" {shlex.join(words)} {closed}'
+        done = subprocess.run(["sh", "-c", command, PROGRAM], cwd=node.directory, env=node.environ, check=False)
+        assert done.returncode == 9, closed
+
+
+def test_words_that_are_not_utf_8_reach_the_command(node):
+    run(node, "--mount", DATA, "--", "sh", "-c", 'printf %s "$1" >out', "sh", "bad\udcff")
+    assert (node.directory / "out").read_bytes() == b"bad\xff"
+
+
 def test_an_absolute_download_path(node, tmp_path):
     done = run(node, "--download", f"{DATA}={tmp_path}/abs olute", "--", "sh", "-c", 'cat "$data/a.txt"; echo "$data"')
     assert done.stdout == f"first\n{tmp_path}/abs olute\n"
     assert (tmp_path / "abs olute/deep/b.txt").read_text() == "second\n"
 
 
-@pytest.mark.parametrize(("one", "other"), [("./mix", "./mix"), ("./mix/sub", "./mix"), ("./mix", "./linked/../mix")])
+@pytest.mark.parametrize(("one", "other"), [("./mix", "./mix"), ("./mix/sub", "./mix"), ("./mix", "./linked/mix")])
 def test_two_downloads_to_one_place_are_refused(node, one, other):
+    (node.directory / "linked").symlink_to(".")
     options = ("--download", f"a={STORE}/paths/train={one}", "--download", f"b={STORE}/paths/other={other}")
     done = run(node, *options, "--", "touch", "ran", status=2)
     assert "inputs 'a' and 'b'" in done.stderr

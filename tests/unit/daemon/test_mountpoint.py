@@ -1,8 +1,10 @@
+import errno
 import fcntl
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -160,3 +162,13 @@ def test_a_file_system_without_locks_is_no_obstacle(claim, tmp_path, monkeypatch
 
     monkeypatch.setattr(module.fcntl, "flock", refuse)
     assert claim(tmp_path).held
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EROFS, DeniedError), (errno.ENAMETOOLONG, UsageError)])
+def test_what_the_file_system_does_not_take_is_told_apart(tmp_path, monkeypatch, number, kind):
+    def refuse(*_args, **_options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(kind, match=rf"cannot make the mount point .*/new: {os.strerror(number)}"):
+        MountPointClaim(str(tmp_path / "new")).take()

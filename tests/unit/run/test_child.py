@@ -167,6 +167,35 @@ async def started(script):
             yield command
 
 
+def grace_of(*seconds):
+    """Each time that a command is asked to end, it gets the next of `seconds`."""
+    left = list(seconds)
+
+    async def grace():
+        await trio.lowlevel.checkpoint()
+        return left.pop(0)
+
+    return grace
+
+
+async def test_each_who_asks_has_a_patience_of_his_own():
+    async with started("trap '' TERM; echo up; while :; do sleep 0.01; done") as command, routed_signals() as signals:
+        asked = 0
+
+        async def grace():
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                os.kill(os.getpid(), signal.SIGTERM)  # somebody else
+            await trio.lowlevel.checkpoint()
+            return None if asked == 1 else 0.05
+
+        os.kill(os.getpid(), signal.SIGTERM)
+        with trio.fail_after(20):
+            assert await command.wait(signals, grace=grace) == 128 + signal.SIGKILL
+    assert asked == 2
+
+
 async def test_a_command_whose_time_is_over_is_asked_to_end():
     async with started("trap 'exit 5' TERM; echo up; while :; do sleep 0.01; done") as command:
         assert await command.wait(SignalRouter(), timeout_s=0.1) == 5
@@ -175,13 +204,13 @@ async def test_a_command_whose_time_is_over_is_asked_to_end():
 
 async def test_a_command_that_does_not_end_when_asked_is_killed():
     async with started("trap '' TERM; echo up; while :; do sleep 0.01; done") as command:
-        assert await command.wait(SignalRouter(), timeout_s=0.05, grace_s=0.05) == 128 + signal.SIGKILL
+        assert await command.wait(SignalRouter(), timeout_s=0.05, grace=grace_of(0.05)) == 128 + signal.SIGKILL
 
 
 async def test_a_command_that_was_signalled_is_killed_after_its_grace():
     async with started("trap '' TERM; echo up; while :; do sleep 0.01; done") as command, routed_signals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert await command.wait(signals, grace_s=0.1) == 128 + signal.SIGKILL
+        assert await command.wait(signals, grace=grace_of(0.1)) == 128 + signal.SIGKILL
     assert command.asked_by == signal.SIGTERM
     assert not command.timed_out
 

@@ -133,6 +133,7 @@ def test_direct_local_paths_are_absolute(read, tmp_path):
             "outputs.a.mode: writable mounts are not in this version; use upl",
         ),
         ("command: x\nlimits: {timeout: 0}\n", "limits.timeout: must be more than 0 seconds"),
+        ("command: x\nlimits: {timeout: .nan}\n", "limits.timeout: must be more than 0 seconds"),
         ("command: x\nlimits: {time: 1}\n", "limits.time: is not a known field"),
         ("command: 'x ${{inputs.nope}}'\n", "command: names inputs.nope, which the job does not have"),
         ("command: 'x ${{inputs.a}}'\ninputs: {a: }\n", "command: names inputs.a, which"),

@@ -15,7 +15,7 @@ from mountd.catalog.workspace import Workspace
 from mountd.errors import ExistsError, NoRoomError, NotFoundError, UsageError
 from mountd.run.journal import Journal, make_identifier
 from mountd.run.metrics import append_metric, append_tag, as_json, latest, read_metrics, read_tags
-from mountd.run.record import RunRecord, list_records, log_path, read_record, run_directory
+from mountd.run.record import DataRecord, RunRecord, list_records, log_path, read_record, run_directory
 
 
 @pytest.fixture
@@ -47,6 +47,16 @@ def test_a_name_is_used_once(workspace):
     Journal.create(workspace, record()).close()
     with pytest.raises(ExistsError, match="run r1: exists"):
         Journal.create(workspace, record())
+
+
+def test_what_is_not_utf_8_is_shown_with_backslashes(workspace):
+    odd = os.fsdecode(b"bad\xff")
+    journal = Journal.create(workspace, record(command=odd, inputs=(DataRecord(name="a", mode="mount", place=odd),)))
+    journal.update(status="Running", tags={odd: odd})
+    found = read_record(journal.directory)
+    assert (found.command, found.inputs[0].place) == ("bad\\udcff", "bad\\udcff")
+    assert found.tags == {"bad\\udcff": "bad\\udcff"}
+    journal.close()
 
 
 def test_a_record_that_cannot_be_written_leaves_no_run(workspace, monkeypatch):

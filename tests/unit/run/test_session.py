@@ -12,6 +12,7 @@ import trio
 
 from mountd.catalog.model import LocalSpec, Location
 from mountd.errors import BusyError, DeniedError, NotFoundError, UnsafeError
+from mountd.run import session
 from mountd.run.environment import Mode
 from mountd.run.plan import Input, Output, RunPlan
 from mountd.run.session import Outcome, run_session
@@ -394,14 +395,18 @@ async def test_without_a_workspace_the_temp_dir_is_used(runner, tmp_path, monkey
 class Events:
     """A watcher that writes into the recorder's list of events."""
 
-    def __init__(self, events):
+    def __init__(self, events, *, canceled=False):
         self.events = events
+        self.canceled = canceled
 
     async def running(self, presented):
         self.events.append(f"running with {[item.name for item in presented]}")
 
     async def keep_alive(self):
         await trio.sleep_forever()
+
+    async def is_canceled(self):
+        return self.canceled
 
     async def finalizing(self):
         self.events.append("finalizing")
@@ -419,6 +424,18 @@ async def test_a_watcher_hears_of_each_step(runner):
     )  # fmt: skip
     assert outcome == Outcome(0)
     assert events == ["preparing", "download src-d", "running with ['d', 'o']", "finalizing", "upload out to dst-o"]
+
+
+async def test_a_run_that_was_cancelled_ends_also_when_its_command_does_not(runner, monkeypatch):
+    monkeypatch.setattr(session, "GRACE_S", 0.05)
+    script = f"trap '' TERM; kill -TERM {os.getpid()}; while :; do sleep 0.01; done"
+    plan = runner.plan(["sh", "-c", script], [])
+    with trio.fail_after(20):
+        outcome = await run_session(
+            plan, operations=runner.operations, environment=os.environ, say=runner.say,
+            watcher=Events([], canceled=True),
+        )  # fmt: skip
+    assert (outcome.exit_status, outcome.canceled) == (137, True)
 
 
 async def test_what_fails_before_the_inputs_starts_nothing(runner):

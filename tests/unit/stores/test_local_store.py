@@ -388,3 +388,12 @@ async def test_a_rest_of_a_listing_that_was_dropped_is_scanned_again(tmp_path):
             expected += [f"d/k{index}" for index in range(5)]
         assert sorted(keys) == sorted(expected)
         assert directories == ["d"]
+
+
+async def test_a_directory_is_in_the_way_of_a_file_and_nothing_to_be_skipped(tmp_path):
+    (tmp_path / "d").mkdir()
+    store = LocalStore(str(tmp_path))
+    for overwrite in (True, False):
+        with pytest.raises(IsDirectoryError, match="a directory has this name"):
+            await store.put("d", memoryview(b"x"), overwrite=overwrite)
+    assert list(tmp_path.iterdir()) == [tmp_path / "d"]

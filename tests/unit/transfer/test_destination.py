@@ -1,5 +1,7 @@
 """The directory that a download fills: nothing outside it, nothing of the user's lost."""
 
+import shutil
+
 import pytest
 
 from mountd.errors import DeniedError, NotDirectoryError
@@ -94,6 +96,16 @@ def test_an_overwriting_run_that_was_interrupted_knows_what_it_did(tmp_path):
     again.finish(unfinished=False)
     again.close()
     assert [type(item) for item in place(Destination(tmp_path, "s", overwrite=True), planned("a"))] == [Wanted]
+
+
+def test_a_target_that_somebody_removed_is_no_error_of_its_own(tmp_path):
+    """What could not be written is named one by one."""
+    destination = Destination(tmp_path / "t", "s", overwrite=True)
+    (wanted,) = destination.place([planned("a/b")])
+    destination.write(wanted, memoryview(b"x"))
+    shutil.rmtree(tmp_path / "t")
+    destination.finish(unfinished=False)
+    destination.close()
 
 
 def test_a_target_that_cannot_be_written_is_denied(tmp_path, monkeypatch):

@@ -70,3 +70,17 @@ def test_what_is_no_file_is_an_error_and_never_hangs(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
         SourceFile(str(tmp_path / "pipe"))
+
+
+def test_what_was_changed_a_moment_ago_is_looked_at_once_more_a_tick_later(path, monkeypatch):
+    """The stamps are set before a call has written its bytes."""
+    looks = []
+
+    def settle(look):
+        looks.append(look())
+        path.write_bytes(b"new")  # the call that was under way ends
+        return look(), True
+
+    monkeypatch.setattr("mountd.stores.local_version.settle", settle)
+    assert bytes(read_small(str(path), 100)) == b"new"
+    assert len(looks) == 1
