@@ -6,7 +6,7 @@ from benchmarks.jobs import Sample, run_job
 from benchmarks.list_store import ListJob
 from benchmarks.mounts import Contender
 from benchmarks.readers import ReadJob
-from benchmarks.scenarios.cold import FAR_MS
+from benchmarks.scenarios.cold import FAR_MS, SHORT_ROUNDS
 
 
 def listing(bench: Bench) -> list[Result]:
@@ -32,7 +32,7 @@ def listing(bench: Bench) -> list[Result]:
         "store": lambda: run_job("benchmarks.list_store", ListJob(url=url), companions=[bench.origin.pid]),
         **{one.name: through(one) for one in (bench.mountd(), bench.rclone())},
     }
-    found, failures = bench.measure(attempts, "s", lambda sample: sample.seconds)
+    found, failures = bench.measure(attempts, "s", lambda sample: sample.seconds, repeat=bench.repeat * SHORT_ROUNDS)
     title = f"listing {data.count:,} entries, 15 ms"
     result = Result(scenario="list20000", title=title, series=found, checks=[], failures=failures)
     mountd, store = result.series_named("mountd"), result.series_named("store")
