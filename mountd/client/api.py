@@ -82,10 +82,9 @@ def mount(spec: MountSpec, *, owner_pid: int | None = None) -> MountRecord:
     there = _owner(_ask_all(ListMounts())[0], spec.mountpoint)
     if there is not None and there[1].state == "failed":  # nobody mends it any more
         unmount(spec.mountpoint, lazy=True)
-    elif (mended := being_mended(spec.mountpoint)) is not None:
-        raise BusyError(
-            f"{spec.mountpoint} already has {mended.source} mounted on it ({mended.state}); unmount that first"
-        )
+    elif there is not None and _is_dead(spec.mountpoint):
+        source, state = there[1].source, there[1].state
+        raise BusyError(f"{spec.mountpoint} already has {source} mounted on it ({state}); unmount that first")
     request = Mount(spec=pack(spec), owner_pid=owner_pid)
     for directory in known_directories():
         reply = _ask(directory / sockets.SERVICE_SOCKET, request, _MOUNT_S)

@@ -20,7 +20,7 @@ from mountd.observe.redaction import redact
 from mountd.run.environment import Mode, Presented
 from mountd.run.failures import preparing
 from mountd.run.job import JobInput, JobOutput, JobSpec, ProgramCommand, ScriptCommand, ShellCommand
-from mountd.run.plan import Input, Output, RunPlan
+from mountd.run.plan import Input, Output, RunPlan, in_the_way, meet
 from mountd.run.record import DataRecord
 
 CODE = "code"
@@ -179,7 +179,7 @@ def _apart(inputs: Sequence[Input], giving_way: set[str], cwd: Path) -> list[Inp
     """
     settled: list[Input] = []
     for item in sorted(inputs, key=lambda item: item.name in giving_way):
-        rivals = [other for other in settled if _meet(item.path, other.path)]
+        rivals = [other for other in settled if meet(item, other)]
         blocked = item.path is not None and cwd.is_relative_to(item.path)
         if not rivals and not blocked:
             settled.append(item)
@@ -188,16 +188,9 @@ def _apart(inputs: Sequence[Input], giving_way: set[str], cwd: Path) -> list[Inp
         elif blocked:
             raise UsageError(f"input {item.name!r}: {item.path} is where the command runs; choose another path")
         else:
-            raise UsageError(
-                f"inputs {rivals[0].name!r} and {item.name!r}: {rivals[0].path} and {item.path} are in each other's "
-                "way; choose other paths"
-            )
+            raise in_the_way(rivals[0], item)
     order = [item.name for item in inputs]
     return sorted(settled, key=lambda item: order.index(item.name))
-
-
-def _meet(one: Path | None, other: Path | None) -> bool:
-    return one is not None and other is not None and (one.is_relative_to(other) or other.is_relative_to(one))
 
 
 def _below(cwd: Path, path: str) -> Path:

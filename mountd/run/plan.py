@@ -153,14 +153,26 @@ def check_apart(inputs: Sequence[Input]) -> None:
     Raises:
         UsageError: two are in each other's way.
     """
-    placed = [(item, Path(os.path.realpath(item.path))) for item in inputs if item.path is not None]
-    for index, (item, path) in enumerate(placed):
-        for rival, other in placed[:index]:
-            if path.is_relative_to(other) or other.is_relative_to(path):
-                raise UsageError(
-                    f"inputs {rival.name!r} and {item.name!r}: {rival.path} and {item.path} are in each other's way; "
-                    "choose other paths"
-                )
+    for index, item in enumerate(inputs):
+        for rival in inputs[:index]:
+            if meet(rival, item):
+                raise in_the_way(rival, item)
+
+
+def meet(one: Input, other: Input) -> bool:
+    """Whether one's place is on, in or above the other's, links resolved."""
+    if one.path is None or other.path is None:
+        return False
+    first, second = (Path(os.path.realpath(path)) for path in (one.path, other.path))
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def in_the_way(one: Input, other: Input) -> UsageError:
+    """Return what to say of two inputs that `meet`."""
+    return UsageError(
+        f"inputs {one.name!r} and {other.name!r}: {one.path} and {other.path} are in each other's way; "
+        "choose other paths"
+    )
 
 
 def _outside(runs: Path, inputs: Sequence[Input]) -> Path | None:
